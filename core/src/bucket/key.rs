@@ -1,0 +1,81 @@
+use crate::types::Txid;
+
+/// How log files are named in a store: Litestream has two ways.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Layout {
+    /// `0000/<min>-<max>.ltx`, the level in four hexadecimal digits: S3.
+    S3,
+    /// `ltx/0/<min>-<max>.ltx`, the level in decimal: directories and everything else.
+    Directory,
+}
+
+/// Every object that a log's root can hold.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Key {
+    /// Who this log is. Created once, never changed, never deleted.
+    Genesis,
+    /// Slots up to the floor's do not exist for readers. Only ever raised.
+    Floor,
+    /// The lease record, where the lease is kept in the bucket.
+    Lease,
+    /// A file of the log that covers slots `min` to `max`. Level 0 holds the slots themselves, 9 the
+    /// snapshots.
+    File {
+        /// 0 to 9.
+        level: u8,
+        /// The first slot.
+        min: Txid,
+        /// The last slot.
+        max: Txid,
+    },
+    /// What the probe of a store writes and deletes.
+    Probe(String),
+}
+
+impl Key {
+    /// The file that is slot `txid`.
+    pub fn slot(txid: Txid) -> Key {
+        Key::File { level: 0, min: txid, max: txid }
+    }
+
+    /// The key below `root`, which is empty or ends in a slash.
+    pub fn path(&self, root: &str, layout: Layout) -> String {
+        match self {
+            Key::Genesis => format!("{root}_genesis"),
+            Key::Floor => format!("{root}_floor"),
+            Key::Lease => format!("{root}_lease"),
+            Key::File { level, min, max } => {
+                format!(
+                    "{}{:016x}-{:016x}.ltx",
+                    Key::level_prefix(*level, root, layout),
+                    min.get(),
+                    max.get()
+                )
+            }
+            Key::Probe(name) => format!("{root}_probe/{name}"),
+        }
+    }
+
+    /// What the keys of all files of a level begin with.
+    pub fn level_prefix(level: u8, root: &str, layout: Layout) -> String {
+        match layout {
+            Layout::S3 => format!("{root}{level:04x}/"),
+            Layout::Directory => format!("{root}ltx/{level}/"),
+        }
+    }
+
+    /// The file whose key this is, if it is one at that level; any other object is `None`.
+    pub fn parse_file(key: &str, level: u8, root: &str, layout: Layout) -> Option<Key> {
+        let name = key.strip_prefix(&Key::level_prefix(level, root, layout))?.strip_suffix(".ltx")?;
+        let (min, max) = name.split_once('-')?;
+        Some(Key::File { level, min: parse_txid(min)?, max: parse_txid(max)? })
+    }
+}
+
+fn parse_txid(digits: &str) -> Option<Txid> {
+    let lower_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    if digits.len() != 16 || !digits.bytes().all(lower_hex) {
+        return None;
+    }
+    u64::from_str_radix(digits, 16).ok().map(Txid::new)
+}

@@ -1,0 +1,174 @@
+//! The port to object storage, and its adapters.
+//!
+//! Every promise that the log needs from a store is in the contract of [`Bucket`] and in its laws suite.
+
+mod key;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::types::Result;
+pub use key::{Key, Layout};
+
+/// Objects by key, with conditional writes.
+///
+/// An `Err` from a write leaves open whether it took place, now or later: the caller repeats the same
+/// bytes at the same key until the answer is definite. Keys are relative to the bucket's root; they are
+/// made by [`Key`] and nothing else.
+#[async_trait]
+pub trait Bucket: Send + Sync + 'static {
+    /// The bucket's name for people: scheme, host, bucket and prefix, never a secret.
+    fn describe(&self) -> String;
+
+    /// How Litestream names files in a store of this kind.
+    fn layout(&self) -> Layout;
+
+    /// The object at `key`, or a part of it; `None` if there is none. Sees every write that finished
+    /// before it began. An empty range past the end is an empty body.
+    async fn get(&self, key: &str, range: Range) -> Result<Option<Object>>;
+
+    /// Stores `body` at `key` as a whole or not at all.
+    async fn put(&self, key: &str, body: Body, options: PutOptions) -> Result<Put>;
+
+    /// The objects whose key begins with `prefix`, in the order of their keys, from after `start_after`
+    /// on. One page; go on after its last key while `more` is set. May lag behind writes.
+    async fn list(&self, prefix: &str, start_after: Option<&str>) -> Result<Listing>;
+
+    /// Deletes the object, if it still is the `version`. Deleting what is not there is done.
+    async fn delete(&self, key: &str, version: Option<&Version>) -> Result<Delete>;
+}
+
+/// What identifies the content that an object has: an ETag, a hash.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Version(pub String);
+
+/// Which bytes of an object.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Range {
+    /// All of them.
+    Whole,
+    /// `length` bytes from `offset` on, fewer at the end.
+    Part {
+        /// The first byte.
+        offset: u64,
+        /// How many.
+        length: u64,
+    },
+    /// The last so many bytes.
+    Last(u64),
+}
+
+/// An object, or the part of it that was asked for.
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// The bytes.
+    pub body: Bytes,
+    /// The version of the whole object.
+    pub version: Version,
+    /// The size of the whole object in bytes.
+    pub size: u64,
+    /// When it was written, by the store's clock, in milliseconds since 1970.
+    pub last_modified_ms: i64,
+}
+
+/// What is to be stored.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// These bytes.
+    Bytes(Bytes),
+    /// The content of a file, which stays as it is until the call is over.
+    File(PathBuf),
+}
+
+/// When a write may take place.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PutMode {
+    /// Only if there is no object at the key.
+    Create,
+    /// Only if the object has this version.
+    Replace(Version),
+    /// Always.
+    Overwrite,
+}
+
+/// How a write is done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PutOptions {
+    /// When it may take place.
+    pub mode: PutMode,
+    /// Milliseconds since 1970 that a log file carries, kept where Litestream looks for it.
+    pub timestamp_ms: Option<i64>,
+    /// Uploads in parts whatever the size, so that a probe can try it.
+    pub in_parts: bool,
+}
+
+impl PutOptions {
+    /// The mode, without a timestamp.
+    pub fn new(mode: PutMode) -> PutOptions {
+        PutOptions { mode, timestamp_ms: None, in_parts: false }
+    }
+}
+
+/// The definite answer to a write.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Put {
+    /// It was stored, and this is its version.
+    Stored(Version),
+    /// The condition did not hold; nothing was changed.
+    Refused,
+}
+
+/// The definite answer to a delete.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Delete {
+    /// There is no object at the key.
+    Gone,
+    /// There is another version; nothing was changed.
+    Refused,
+}
+
+/// One page of a listing.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    /// The objects, in the order of their keys.
+    pub objects: Vec<Listed>,
+    /// Whether there are more after the last one.
+    pub more: bool,
+    /// When the store answered, by its own clock, in milliseconds since 1970.
+    pub date_ms: i64,
+}
+
+/// An object in a listing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listed {
+    /// The key.
+    pub key: String,
+    /// The size in bytes.
+    pub size: u64,
+    /// When it was written, by the store's clock, in milliseconds since 1970.
+    pub last_modified_ms: i64,
+}
+
+#[async_trait]
+impl<T: Bucket + ?Sized> Bucket for Arc<T> {
+    fn describe(&self) -> String {
+        (**self).describe()
+    }
+    fn layout(&self) -> Layout {
+        (**self).layout()
+    }
+    async fn get(&self, key: &str, range: Range) -> Result<Option<Object>> {
+        (**self).get(key, range).await
+    }
+    async fn put(&self, key: &str, body: Body, options: PutOptions) -> Result<Put> {
+        (**self).put(key, body, options).await
+    }
+    async fn list(&self, prefix: &str, start_after: Option<&str>) -> Result<Listing> {
+        (**self).list(prefix, start_after).await
+    }
+    async fn delete(&self, key: &str, version: Option<&Version>) -> Result<Delete> {
+        (**self).delete(key, version).await
+    }
+}

@@ -1,0 +1,73 @@
+//! The port to the register that the lease is kept in, and its adapters.
+
+use async_trait::async_trait;
+use std::sync::Arc;
+
+use crate::types::Result;
+
+/// A compare-and-swap register by key.
+///
+/// The lease gives liveness, never safety: a store that loses data or answers late costs an election,
+/// not a write. An `Err` from a write leaves open whether it took place.
+#[async_trait]
+pub trait LeaseStore: Send + Sync + 'static {
+    /// The store's name for people, without secrets.
+    fn describe(&self) -> String;
+
+    /// What is at `key`, with its version; `None` if nothing ever was.
+    async fn read(&self, key: &str) -> Result<Option<Register>>;
+
+    /// Stores `body` if there is nothing at `key`.
+    async fn create(&self, key: &str, body: &[u8]) -> Result<Swap>;
+
+    /// Stores `body` if `key` still has `version`.
+    async fn replace(&self, key: &str, body: &[u8], version: &LeaseVersion) -> Result<Swap>;
+
+    /// Returns when `key` may have another version than `version`. A store that cannot watch never
+    /// returns, which is the default: the caller polls as well.
+    async fn changed(&self, key: &str, version: Option<&LeaseVersion>) {
+        let _ = (key, version);
+        std::future::pending::<()>().await;
+    }
+}
+
+/// What a register holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Register {
+    /// The bytes.
+    pub body: Vec<u8>,
+    /// What a replacement names.
+    pub version: LeaseVersion,
+}
+
+/// The version of a register: never the same for two bodies that were there one after the other.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct LeaseVersion(pub String);
+
+/// The definite answer to a write.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Swap {
+    /// It was stored, and this is its version.
+    Done(LeaseVersion),
+    /// Somebody else was first; nothing was changed.
+    Lost,
+}
+
+#[async_trait]
+impl<T: LeaseStore + ?Sized> LeaseStore for Arc<T> {
+    fn describe(&self) -> String {
+        (**self).describe()
+    }
+    async fn read(&self, key: &str) -> Result<Option<Register>> {
+        (**self).read(key).await
+    }
+    async fn create(&self, key: &str, body: &[u8]) -> Result<Swap> {
+        (**self).create(key, body).await
+    }
+    async fn replace(&self, key: &str, body: &[u8], version: &LeaseVersion) -> Result<Swap> {
+        (**self).replace(key, body, version).await
+    }
+    async fn changed(&self, key: &str, version: Option<&LeaseVersion>) {
+        (**self).changed(key, version).await;
+    }
+}

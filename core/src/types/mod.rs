@@ -1,0 +1,41 @@
+//! The bottom floor: plain values and their laws. No I/O, no clock, no randomness.
+
+mod bookmark;
+mod chain;
+mod config;
+mod consistency;
+mod durability;
+mod epoch;
+mod error;
+mod event;
+mod mode;
+mod monotonic;
+mod node_id;
+mod page;
+mod position;
+mod row;
+mod statement;
+mod status;
+mod transaction_mode;
+mod txid;
+mod value;
+
+pub use bookmark::Bookmark;
+pub use chain::Chain;
+pub use config::{CoordinatorConfig, LeaseConfig};
+pub use consistency::{Consistency, ReadOptions};
+pub use durability::Durability;
+pub use epoch::Epoch;
+pub use error::{Error, ErrorKind, Outcome, Result};
+pub use event::Event;
+pub use mode::{HaMode, Role, validate_mode_role};
+pub use monotonic::Monotonic;
+pub use node_id::{DatabaseId, NodeId, SessionId};
+pub use page::{PageNumber, PageSize};
+pub use position::Position;
+pub use row::{FromValue, Row, RowIndex, Rows};
+pub use statement::{BatchResult, ExecuteResult, Statement};
+pub use status::Status;
+pub use transaction_mode::TxMode;
+pub use txid::Txid;
+pub use value::{Params, SqlValue};
