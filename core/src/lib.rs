@@ -1,7 +1,15 @@
 //! haqlite: one SQLite database that survives the loss of a machine, with one line of code and a bucket.
 
 pub mod bucket;
+mod client;
+mod database;
+mod election;
 pub mod lease_store;
+pub mod ltx;
+mod replication;
+mod runtime;
+mod server;
+mod sqlite;
 pub mod types;
 pub mod wal;
 

@@ -28,8 +28,8 @@ impl PageSize {
         self.0
     }
 
-    /// Bytes, as a length.
-    pub const fn len(self) -> usize {
+    /// The size as a length.
+    pub const fn bytes(self) -> usize {
         self.0 as usize
     }
 

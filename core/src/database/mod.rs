@@ -1,0 +1,1 @@
+//! The handle and the builder: what applications see.

@@ -1,0 +1,1 @@
+//! Who leads: the lease logic as a state machine without I/O, clock or randomness.

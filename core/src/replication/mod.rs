@@ -1,0 +1,1 @@
+//! Decisions about the log: catch-up, shipping, positions, the journal. Pure.

@@ -1,0 +1,1 @@
+//! The one place that spawns tasks and threads and reads the clock: it performs what the pure floors decide.
