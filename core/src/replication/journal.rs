@@ -44,6 +44,8 @@ pub(crate) struct MainFile {
     pub(crate) size: u64,
     /// The file's number in its file system.
     pub(crate) inode: u64,
+    /// When it was last written, in nanoseconds since 1970.
+    pub(crate) modified_ns: i64,
 }
 
 /// The length of a record in the file, in bytes.
@@ -145,14 +147,19 @@ impl Record {
     /// The record's bytes in the file.
     pub(crate) fn encode(&self) -> [u8; RECORD_BYTES] {
         let (kind, extra) = match self.kind {
-            RecordKind::Boundary => (1, [0; 16]),
-            RecordKind::Intent(session) => (2, session.to_bytes()),
-            RecordKind::Following => (3, [0; 16]),
-            RecordKind::Leading => (4, [0; 16]),
+            RecordKind::Boundary => (1, [0; 24]),
+            RecordKind::Intent(session) => {
+                let mut extra = [0; 24];
+                extra[..16].copy_from_slice(&session.to_bytes());
+                (2, extra)
+            }
+            RecordKind::Following => (3, [0; 24]),
+            RecordKind::Leading => (4, [0; 24]),
             RecordKind::Closed(main) => {
-                let mut extra = [0; 16];
+                let mut extra = [0; 24];
                 extra[..8].copy_from_slice(&main.size.to_le_bytes());
-                extra[8..].copy_from_slice(&main.inode.to_le_bytes());
+                extra[8..16].copy_from_slice(&main.inode.to_le_bytes());
+                extra[16..].copy_from_slice(&main.modified_ns.to_le_bytes());
                 (5, extra)
             }
         };
@@ -165,7 +172,7 @@ impl Record {
         bytes[48..52].copy_from_slice(&self.point.frame.to_le_bytes());
         bytes[52..56].copy_from_slice(&self.point.checksum.0.to_le_bytes());
         bytes[56..60].copy_from_slice(&self.point.checksum.1.to_le_bytes());
-        bytes[64..80].copy_from_slice(&extra);
+        bytes[64..88].copy_from_slice(&extra);
         let hash = blake3::hash(&bytes[..88]);
         bytes[88..].copy_from_slice(&hash.as_bytes()[..8]);
         bytes
@@ -184,7 +191,11 @@ impl Record {
             2 => RecordKind::Intent(SessionId::from_bytes(array(&bytes[64..80]))),
             3 => RecordKind::Following,
             4 => RecordKind::Leading,
-            5 => RecordKind::Closed(MainFile { size: u64_at(64), inode: u64_at(72) }),
+            5 => RecordKind::Closed(MainFile {
+                size: u64_at(64),
+                inode: u64_at(72),
+                modified_ns: i64::from_le_bytes(array(&bytes[80..88])),
+            }),
             _ => return Err(damaged()),
         };
         Ok(Record {

@@ -27,7 +27,7 @@ fn every_kind_survives_its_bytes() {
         RecordKind::Intent(SessionId::from_bytes([5; 16])),
         RecordKind::Following,
         RecordKind::Leading,
-        RecordKind::Closed(MainFile { size: 1 << 40, inode: u64::MAX }),
+        RecordKind::Closed(MainFile { size: 1 << 40, inode: u64::MAX, modified_ns: -1 }),
     ];
     for kind in kinds {
         let record = record(kind, 9, u32::MAX, u64::MAX);
