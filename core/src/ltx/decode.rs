@@ -176,3 +176,11 @@ impl<R: Read> Decoder<R> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+impl<R> Decoder<R> {
+    /// Goes on as if all pages up to `last` had been read.
+    pub(super) fn pretend(&mut self, last: PageNumber) {
+        self.state = State::Pages(Some(last));
+    }
+}

@@ -21,7 +21,9 @@ pub struct Encoder<W> {
     checksum: Checksum,
     hasher: blake3::Hasher,
     table: CompressTable,
-    pending: Vec<u8>,
+    /// Room for a piece and one more frame; the first `filled` bytes wait to be written.
+    pending: Box<[u8]>,
+    filled: usize,
     written: u64,
     index: Vec<u8>,
     last: Option<PageNumber>,
@@ -43,13 +45,17 @@ impl<W: Write> Encoder<W> {
         let bytes = header.to_bytes()?;
         let mut checksum = Checksum::new();
         checksum.update(&bytes);
+        let frame = FRAME_HEADER_SIZE + LENGTH_SIZE + max_compressed(header.page_size);
+        let mut pending = vec![0; PIECE + frame].into_boxed_slice();
+        pending[..bytes.len()].copy_from_slice(&bytes);
         let small = header.page_size.bytes() < usize::from(u16::MAX);
         Ok(Encoder {
             writer,
             checksum,
             hasher: blake3::Hasher::new(),
             table: if small { CompressTable::small() } else { CompressTable::large() },
-            pending: bytes.to_vec(),
+            pending,
+            filled: bytes.len(),
             written: 0,
             index: Vec::new(),
             last: None,
@@ -65,25 +71,22 @@ impl<W: Write> Encoder<W> {
     /// encoder can only be dropped.
     pub fn page(&mut self, page: PageNumber, data: &[u8]) -> Result<()> {
         self.check(page, data)?;
-        let offset = self.written + self.pending.len() as u64;
-        let header = frame_header(page);
-        let start = self.pending.len();
-        self.pending.extend_from_slice(&header);
-        let block_start = start + FRAME_HEADER_SIZE + LENGTH_SIZE;
-        self.pending.resize(block_start + max_compressed(self.header.page_size), 0);
-        let length = block::compress_into_with_table(data, &mut self.pending[block_start..], &mut self.table)
+        let offset = self.written + self.filled as u64;
+        let (header, rest) = self.pending[self.filled..].split_at_mut(FRAME_HEADER_SIZE);
+        let (length, block) = rest.split_at_mut(LENGTH_SIZE);
+        let compressed = block::compress_into_with_table(data, block, &mut self.table)
             .expect("BUG: the bound on compressed pages is too low");
-        self.pending.truncate(block_start + length);
-        let length = (length as u32).to_be_bytes();
-        self.pending[block_start - LENGTH_SIZE..block_start].copy_from_slice(&length);
+        header.copy_from_slice(&frame_header(page));
+        length.copy_from_slice(&(compressed as u32).to_be_bytes());
 
-        self.checksum.update(&header);
-        self.checksum.update(&length);
+        self.checksum.update(header);
+        self.checksum.update(length);
         self.checksum.update(data);
-        let size = (self.pending.len() - start) as u32;
-        put_entry(&mut self.index, IndexEntry { page, size, offset });
+        let size = FRAME_HEADER_SIZE + LENGTH_SIZE + compressed;
+        put_entry(&mut self.index, IndexEntry { page, size: size as u32, offset });
         self.last = Some(page);
-        self.flush_from(PIECE)
+        self.filled += size;
+        if self.filled >= PIECE { self.flush() } else { Ok(()) }
     }
 
     /// Writes the index and the trailer, and flushes the writer.
@@ -104,11 +107,10 @@ impl<W: Write> Encoder<W> {
         self.checksum.update(&index);
         self.checksum.update(&trailer[..8]);
         trailer[8..].copy_from_slice(&self.checksum.clone().finish().to_be_bytes());
-        self.pending.extend_from_slice(&END_OF_PAGES);
-        self.flush_from(0)?;
-        self.pending = index;
-        self.pending.extend_from_slice(&trailer);
-        self.flush_from(0)?;
+        self.flush()?;
+        for part in [&END_OF_PAGES[..], &index, &trailer] {
+            self.write(part)?;
+        }
         self.writer.flush().map_err(|error| Error::io("writing a log file", error))?;
         Ok(Encoded { size: self.written, chain: Chain::from_hash(self.hasher.finalize()) })
     }
@@ -129,21 +131,31 @@ impl<W: Write> Encoder<W> {
         Ok(())
     }
 
-    fn flush_from(&mut self, least: usize) -> Result<()> {
-        if self.pending.len() < least {
-            return Ok(());
-        }
-        self.hasher.update(&self.pending);
-        if let Err(error) = self.writer.write_all(&self.pending) {
-            self.failed = true;
-            return Err(Error::io("writing a log file", error));
-        }
-        self.written += self.pending.len() as u64;
-        self.pending.clear();
-        Ok(())
+    fn flush(&mut self) -> Result<()> {
+        let pending = std::mem::take(&mut self.pending);
+        let result = self.write(&pending[..self.filled]);
+        self.pending = pending;
+        self.filled = 0;
+        result
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.hasher.update(bytes);
+        self.written += bytes.len() as u64;
+        let result = self.writer.write_all(bytes);
+        self.failed = result.is_err();
+        result.map_err(|error| Error::io("writing a log file", error))
     }
 }
 
 fn invalid(message: String) -> Error {
     Error::new(ErrorKind::InvalidArgument, message)
+}
+
+#[cfg(test)]
+impl<W> Encoder<W> {
+    /// Goes on as if all pages up to `last` had been added.
+    pub(super) fn pretend(&mut self, last: PageNumber) {
+        self.last = Some(last);
+    }
 }

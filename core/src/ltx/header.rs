@@ -94,11 +94,6 @@ impl Header {
         self.min.get() == 1
     }
 
-    /// Whether the file is one slot, so that its hash is that slot's chain value.
-    pub fn is_slot(&self) -> bool {
-        self.min == self.max
-    }
-
     /// The header in 100 bytes. `Corrupt` if it breaks a rule of the format.
     pub fn to_bytes(&self) -> Result<[u8; HEADER_SIZE]> {
         self.validate()?;

@@ -21,9 +21,19 @@ pub enum Base {
 pub struct Source<R> {
     /// The file, from its first page on.
     pub decoder: Decoder<R>,
-    /// The chain value of the file's last slot, where the caller knows it. A slot's is its own hash; that
-    /// of a file of several slots is kept beside it.
-    pub chain: Option<Chain>,
+    /// What the chain value of the file's last slot is.
+    pub after: After,
+}
+
+/// Where the chain value of a file's last slot comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum After {
+    /// The file is that slot, in level 0: its own hash.
+    OwnHash,
+    /// The file was made from slots, and this is kept beside it.
+    Known(Chain),
+    /// The file was made from slots, by a tool that keeps no chain values.
+    Unknown,
 }
 
 /// What a finished merge proved.
@@ -31,7 +41,7 @@ pub struct Source<R> {
 pub struct Merged {
     /// The last slot.
     pub txid: Txid,
-    /// Its chain value; `None` if the last file covers several slots and nobody told.
+    /// Its chain value; `None` if the last file's is [`After::Unknown`].
     pub chain: Option<Chain>,
     /// The highest epoch of the files and the base.
     pub epoch: Epoch,
@@ -64,7 +74,7 @@ pub struct Merge<R> {
 
 struct Input<R> {
     decoder: Decoder<R>,
-    chain: Option<Chain>,
+    after: After,
     /// The smallest size that the database had since: later pages were cut off and are void.
     ceiling: PageNumber,
     data: Vec<u8>,
@@ -76,13 +86,18 @@ impl<R: Read> Merge<R> {
     /// `Corrupt` unless each file goes on where the one before it ends or overlaps it, they have one page
     /// size, epochs do not go down, and the first follows the base. `InvalidArgument` without files.
     pub fn new(base: Base, sources: Vec<Source<R>>) -> Result<Merge<R>> {
+        for Source { decoder, after } in &sources {
+            if *after == After::OwnHash && decoder.header().min != decoder.header().max {
+                return Err(name(Error::corrupt("the file is not one slot"), decoder));
+            }
+        }
         let headers: Vec<&Header> = sources.iter().map(|source| source.decoder.header()).collect();
         check_run(base, &headers)?;
         let mut inputs: Vec<Input<R>> = sources
             .into_iter()
-            .map(|Source { decoder, chain }| {
+            .map(|Source { decoder, after }| {
                 let ceiling = decoder.header().commit;
-                Input { decoder, chain, ceiling, data: Vec::new() }
+                Input { decoder, after, ceiling, data: Vec::new() }
             })
             .collect();
         let mut ceiling = PageNumber::new(u32::MAX).expect("BUG: the highest page number is zero");
@@ -208,9 +223,6 @@ impl<R: Read> Merge<R> {
         let input = &self.inputs[index];
         let header = input.decoder.header();
         let after = self.chain_after(index);
-        if input.chain.is_some() && input.chain != after {
-            return Err(name(Error::corrupt("the file is not the one that was expected"), &input.decoder));
-        }
         let Some(next) = self.inputs.get(index + 1) else { return Ok(()) };
         match next.decoder.header().origin {
             Some(origin) if next.decoder.header().min == header.max.next() => {
@@ -223,10 +235,10 @@ impl<R: Read> Merge<R> {
     /// The chain value after a file that was read to its end.
     fn chain_after(&self, index: usize) -> Option<Chain> {
         let input = &self.inputs[index];
-        if input.decoder.header().is_slot() {
-            input.decoder.whole().map(|whole| whole.chain)
-        } else {
-            input.chain
+        match input.after {
+            After::OwnHash => input.decoder.whole().map(|whole| whole.chain),
+            After::Known(chain) => Some(chain),
+            After::Unknown => None,
         }
     }
 }

@@ -11,6 +11,8 @@ mod frame;
 mod header;
 mod index;
 mod input;
+#[cfg(test)]
+mod lock_page_tests;
 mod lz4_frame;
 mod merge;
 mod restore;
@@ -20,5 +22,5 @@ pub use encode::{Encoded, Encoder};
 pub use frame::decode_frame;
 pub use header::{Header, Origin, WalRange};
 pub use index::{IndexEntry, PageIndex, Tail};
-pub use merge::{Base, Merge, Merged, Source};
+pub use merge::{After, Base, Merge, Merged, Source};
 pub use restore::write_database;
