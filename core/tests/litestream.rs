@@ -1,6 +1,8 @@
 //! The promise that users are not locked in, held against the `litestream` binary: it restores what we
 //! write, it takes our log over, and we read what it writes.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod ltx_support;
 
 use std::fs;

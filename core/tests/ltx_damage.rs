@@ -1,5 +1,7 @@
 //! Damaged log files are recognised, whatever the damage, and never take more than an error.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod ltx_support;
 
 use haqlite::ltx::{Decoder, IndexEntry, PageIndex, Tail, decode_frame};

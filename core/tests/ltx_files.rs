@@ -1,5 +1,7 @@
 //! One log file: what is written is read again, and what the format forbids is refused.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod ltx_support;
 
 use std::io::{self, Read, Write};

@@ -1,5 +1,7 @@
 //! Merges of log files, held against applying the files one after another.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod ltx_support;
 
 use std::io::Cursor;
