@@ -62,7 +62,10 @@ fn source(file: &[u8]) -> Source<&[u8]> {
     Source { decoder: Decoder::new(file).unwrap(), after: After::OwnHash }
 }
 
-fn merge(base: Base, sources: Vec<Source<&[u8]>>) -> Result<(Header, Vec<(u32, Vec<u8>)>, Merged)> {
+/// Pages in the order in which they came.
+type Sequence = Vec<(u32, Vec<u8>)>;
+
+fn merge(base: Base, sources: Vec<Source<&[u8]>>) -> Result<(Header, Sequence, Merged)> {
     let mut merge = Merge::new(base, sources)?;
     let header = merge.header();
     let mut pages = Vec::new();
@@ -79,7 +82,10 @@ fn corrupt<T>(result: Result<T>, about: &str) {
     assert!(error.message().contains(about), "{error}");
 }
 
-fn logs() -> impl Strategy<Value = (u32, Vec<(u32, Vec<(u32, u8, u64)>)>)> {
+/// The size of the database in pages after a slot, and the pages that the slot writes.
+type Slot = (u32, Vec<(u32, u8, u64)>);
+
+fn logs() -> impl Strategy<Value = (u32, Vec<Slot>)> {
     let write = (1u32..16, any::<u8>(), any::<u64>());
     let slot = (1u32..16, prop::collection::vec(write, 1..6));
     (prop::sample::select(vec![512, 4096]), prop::collection::vec(slot, 1..8))

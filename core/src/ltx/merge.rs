@@ -9,7 +9,8 @@ use crate::types::{Chain, Epoch, Error, ErrorKind, PageNumber, PageSize, Positio
 /// What the first file of a merge must follow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Base {
-    /// Nothing: the files make a whole database and start at slot 1.
+    /// Nothing: the files make a whole database and start at slot 1. That slot 1 follows the genesis object
+    /// is not held; position 0 with the genesis object's hash holds it.
     Empty,
     /// This position: the files bring a database that is there further.
     Position(Position),
