@@ -229,7 +229,6 @@ impl Election {
             return false;
         }
         self.tenures += 1;
-        self.highest = self.highest.max(attempt.epoch);
         self.must_lead = false;
         self.announced = None;
         self.effects.push(Effect::Promote { tenure, epoch: attempt.epoch });

@@ -83,7 +83,7 @@ impl Election {
 
     pub(super) fn holder_wrote(&mut self, now: Monotonic, attempt: Attempt, answer: Answer) {
         match answer {
-            Answer::Done(version) => self.renewed(&attempt, version),
+            Answer::Done(version) => self.renewed(now, &attempt, version),
             Answer::Lost => {
                 let gap = self.config.shortest_gap();
                 let lease = self.lease().expect("BUG: only a holder renews");
@@ -101,7 +101,7 @@ impl Election {
         let lease_of = match &sight {
             Sight::Record(record, version) if record.session == self.config.session && !record.released => {
                 if let Some(attempt) = self.pending.take_if(|attempt| attempt.renewal == record.renewal) {
-                    return self.renewed(&attempt, version.clone());
+                    return self.renewed(now, &attempt, version.clone());
                 }
                 let lease = self.lease().expect("BUG: only a holder looks after its lease");
                 lease.held = Held::Ours(version.clone());
@@ -122,12 +122,12 @@ impl Election {
         self.following_saw(now, Some(sight));
     }
 
-    fn renewed(&mut self, attempt: &Attempt, version: Version) {
+    fn renewed(&mut self, now: Monotonic, attempt: &Attempt, version: Version) {
         let config = self.config.clone();
         let lease = self.lease().expect("BUG: only a holder renews");
         lease.stored(attempt, version, &config);
         let until = lease.deadline;
-        if matches!(self.state, State::Leading(_)) {
+        if matches!(self.state, State::Leading(_)) && now < until {
             self.effects.push(Effect::ExtendGate { until });
         }
     }

@@ -221,6 +221,7 @@ impl Election {
                 match outcome {
                     SwapOutcome::Done(version) => {
                         self.pending = None;
+                        self.highest = self.highest.max(attempt.epoch);
                         Answer::Done(version)
                     }
                     SwapOutcome::Lost => Answer::Lost,
