@@ -118,18 +118,15 @@ impl Election {
         let not_before = following.not_before;
         let turn = self.turn(&observed);
         let next_poll = now + self.config.poll_interval;
-        let (claims, read_at) = match turn {
-            Turn::Never => (false, next_poll),
-            Turn::From(at) => (now >= at.max(not_before), next_poll.min(at.max(not_before))),
-            Turn::Expires(at) => {
-                let at = at.max(not_before);
-                if now >= at {
-                    observed.expired_reads += 1;
-                }
-                let enough = observed.expired_reads >= self.config.required_expired_reads;
-                (enough, if now >= at { next_poll } else { next_poll.min(at) })
-            }
+        let (at, reads) = match turn {
+            Turn::Never => (None, 0),
+            Turn::From(at) => (Some(at.max(not_before)), 0),
+            Turn::Expires(at) => (Some(at.max(not_before)), self.config.required_expired_reads),
         };
+        let is_over = at.is_some_and(|at| now >= at);
+        observed.expired_reads += u32::from(is_over);
+        let claims = is_over && observed.expired_reads >= reads;
+        let read_at = at.filter(|at| now < *at).map_or(next_poll, |at| next_poll.min(at));
         if claims && self.adopt(now, &observed.sight) {
             return;
         }
@@ -238,7 +235,7 @@ impl Election {
 
     fn announce(&mut self, sight: &Sight) {
         let leader = match sight {
-            Sight::Record(record, _) if !record.released && record.session != self.config.session => {
+            Sight::Record(record, _) if self.is_foreign(sight) => {
                 Some(LeaseRecord { renewal: 0, ..(**record).clone() })
             }
             Sight::Record(..) | Sight::Nothing | Sight::Garbage(_) => None,
