@@ -2,7 +2,20 @@
 //!
 //! Every promise that the log needs from a store is in the contract of [`Bucket`] and in its laws suite.
 
+mod blocking;
+mod clock;
+mod credentials;
+mod directory;
+mod directory_list;
+mod faulty;
+mod join;
 mod key;
+pub mod laws;
+mod memory;
+mod probe;
+#[cfg(feature = "s3")]
+mod s3;
+mod url;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,7 +23,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::types::Result;
+pub use credentials::S3Credentials;
+pub use directory::DirectoryBucket;
+pub use faulty::{Call, Fault, FaultyBucket};
+pub(crate) use join::join_all;
 pub use key::{Key, Layout};
+pub use memory::MemoryBucket;
+pub use probe::probe;
+#[cfg(feature = "s3")]
+pub use s3::{S3Bucket, S3Options};
+pub use url::{Opened, UrlOptions, open_url};
 
 /// Objects by key, with conditional writes.
 ///
@@ -33,11 +55,15 @@ pub trait Bucket: Send + Sync + 'static {
     async fn put(&self, key: &str, body: Body, options: PutOptions) -> Result<Put>;
 
     /// The objects whose key begins with `prefix`, in the order of their keys, from after `start_after`
-    /// on. One page; go on after its last key while `more` is set. May lag behind writes.
+    /// on. One page; go on after its last key while `more` is set. May lag behind writes. Writes nothing.
     async fn list(&self, prefix: &str, start_after: Option<&str>) -> Result<Listing>;
 
     /// Deletes the object, if it still is the `version`. Deleting what is not there is done.
     async fn delete(&self, key: &str, version: Option<&Version>) -> Result<Delete>;
+
+    /// The time by the clock that stamps `last_modified_ms`, in milliseconds since 1970. It costs a
+    /// request: ask only when an age has to be known.
+    async fn now_ms(&self) -> Result<i64>;
 }
 
 /// What identifies the content that an object has: an ETag, a hash.
@@ -136,8 +162,6 @@ pub struct Listing {
     pub objects: Vec<Listed>,
     /// Whether there are more after the last one.
     pub more: bool,
-    /// When the store answered, by its own clock, in milliseconds since 1970.
-    pub date_ms: i64,
 }
 
 /// An object in a listing.
@@ -170,5 +194,23 @@ impl<T: Bucket + ?Sized> Bucket for Arc<T> {
     }
     async fn delete(&self, key: &str, version: Option<&Version>) -> Result<Delete> {
         (**self).delete(key, version).await
+    }
+    async fn now_ms(&self) -> Result<i64> {
+        (**self).now_ms().await
+    }
+}
+
+/// Most objects in one page of a listing.
+const PAGE: usize = 1000;
+
+/// The bytes of an object of `size` bytes that `range` covers.
+fn covered(range: Range, size: u64) -> std::ops::Range<u64> {
+    match range {
+        Range::Whole => 0..size,
+        Range::Part { offset, length } => {
+            let start = offset.min(size);
+            start..start.saturating_add(length).min(size)
+        }
+        Range::Last(length) => size.saturating_sub(length)..size,
     }
 }
