@@ -1,1 +1,3 @@
+mod formats;
+mod shipping;
 mod support;
