@@ -1,0 +1,4 @@
+mod formats;
+mod locks;
+mod shipping;
+mod support;
