@@ -1,1 +1,12 @@
 //! The one place that spawns tasks and threads and reads the clock: it performs what the pure floors decide.
+
+mod apply;
+mod clock;
+mod draft;
+mod journal_file;
+mod local_files;
+mod log;
+mod replica;
+mod restore;
+mod rewind;
+mod settle;
