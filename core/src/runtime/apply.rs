@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use super::log::{FetchedReader, SlotFile};
 use super::replica::{Boundary, Replica};
-use crate::ltx::{Base, Decoder, Merge, Source};
+use crate::ltx::{After, Base, Decoder, Merge, Source};
 use crate::replication::{Record, RecordKind};
 use crate::sqlite::PageSource;
 use crate::types::{Error, ErrorKind, PageNumber, Position, Result};
@@ -46,7 +46,7 @@ impl Replica {
         let Some(last) = slots.last() else { return Ok(()) };
         let sources = slots
             .iter()
-            .map(|slot| Ok(Source { decoder: Decoder::new(slot.body.reader()?)?, chain: None }))
+            .map(|slot| Ok(Source { decoder: Decoder::new(slot.body.reader()?)?, after: After::OwnHash }))
             .collect::<Result<Vec<_>>>()?;
         let merge = Merge::new(Base::Position(self.boundary.position), sources)?;
         if merge.page_size() != self.page_size() {

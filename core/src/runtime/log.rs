@@ -100,9 +100,7 @@ impl Log {
         }
         let chain = body.chain()?;
         let facts = match header.origin {
-            Some(o) => {
-                SlotFacts { txid, chain, previous: o.previous, epoch: o.epoch, session: o.session }
-            }
+            Some(o) => SlotFacts { txid, chain, previous: o.previous, epoch: o.epoch, session: o.session },
             None => SlotFacts { txid, chain, previous: Chain::ZERO, epoch: Epoch::ZERO, session: [0; 6] },
         };
         Ok(Some(SlotFile { facts, header, body }))
@@ -115,8 +113,7 @@ impl Log {
         body: Body,
         timestamp_ms: i64,
     ) -> (PutAnswer, Option<Error>) {
-        let options =
-            PutOptions { mode: PutMode::Create, timestamp_ms: Some(timestamp_ms), in_parts: false };
+        let options = PutOptions { mode: PutMode::Create, timestamp_ms: Some(timestamp_ms), in_parts: false };
         match self.bucket.put(&self.key(&Key::slot(txid)), body, options).await {
             Ok(Put::Stored(_)) => (PutAnswer::Stored, None),
             Ok(Put::Refused) => (PutAnswer::Refused, None),

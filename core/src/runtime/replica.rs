@@ -177,8 +177,8 @@ impl Replica {
 
 fn main_file(path: &Path) -> Result<MainFile> {
     use std::os::unix::fs::MetadataExt;
-    let meta = std::fs::metadata(path)
-        .map_err(|e| Error::io(format_args!("looking at {}", path.display()), e))?;
+    let meta =
+        std::fs::metadata(path).map_err(|e| Error::io(format_args!("looking at {}", path.display()), e))?;
     let modified_ns = meta.mtime().wrapping_mul(1_000_000_000).wrapping_add(meta.mtime_nsec());
     Ok(MainFile { size: meta.len(), inode: meta.ino(), modified_ns })
 }

@@ -95,7 +95,7 @@ impl Restore {
         self.state = Some(Restored {
             position: Position {
                 txid: header.max,
-                chain: if header.is_slot() { decoded.chain } else { Chain::ZERO },
+                chain: if named.level == 0 && header.min == header.max { decoded.chain } else { Chain::ZERO },
                 epoch: header.origin.map_or(old_epoch, |origin| origin.epoch),
             },
             page_size: header.page_size,
@@ -117,7 +117,8 @@ impl Restore {
         }
         let Some(origin) = header.origin else { return Ok(()) };
         let directly_after = header.min == before.position.txid.next();
-        if directly_after && before.position.chain != Chain::ZERO && origin.previous != before.position.chain {
+        if directly_after && before.position.chain != Chain::ZERO && origin.previous != before.position.chain
+        {
             return Err(Error::corrupt("the file belongs to another history than the one before it"));
         }
         if origin.epoch < before.position.epoch {

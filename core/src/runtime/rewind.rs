@@ -128,8 +128,7 @@ impl Replica {
         };
         // A file from slot 1 on would have to hold every page.
         let txid = known.txid.next().max(Txid::new(2));
-        let origin =
-            Origin::new(known.epoch.max(Epoch::FIRST), known.chain, SessionId::default());
+        let origin = Origin::new(known.epoch.max(Epoch::FIRST), known.chain, SessionId::default());
         let header = Header::slot(txid, self.page_size(), commit, super::clock::wall_ms(), origin);
         let staged = self.files.staging("lost");
         let doing = |e| Error::io("saving commits that never reached the log", e);
