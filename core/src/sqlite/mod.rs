@@ -1,2 +1,28 @@
 //! SQLite: connections, the write gate, WAL capture and WAL injection. The only floor with `unsafe`.
 #![allow(unsafe_code)]
+
+mod backup;
+mod cache;
+mod connection;
+mod cursor;
+mod failure;
+mod gate;
+mod policy;
+mod pool;
+mod row;
+mod session;
+mod statement;
+mod transaction;
+mod writer;
+
+pub(crate) use backup::backup;
+pub(crate) use connection::{Connection, ConnectionOptions, Place};
+pub(crate) use gate::{Clock, Gate};
+pub(crate) use policy::Caller;
+pub(crate) use pool::{PoolOptions, ReadPool};
+pub(crate) use session::WriterSession;
+pub(crate) use transaction::WriterTransaction;
+pub(crate) use writer::{TransactionLimits, Writer, WriterOptions};
+
+pub use cursor::RowCursor;
+pub use row::LocalRow;
