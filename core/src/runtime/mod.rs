@@ -10,3 +10,8 @@ mod replica;
 mod restore;
 mod rewind;
 mod settle;
+mod blocking;
+mod clock;
+
+pub(crate) use blocking::run_blocking;
+pub(crate) use clock::now as boot_clock;

@@ -7,3 +7,28 @@ pub(crate) use wal_handle::{
     CheckpointProgress, Checkpointer, MainFile, PageSource, Published, Snapshot, WalHandle,
     self_test as wal_self_test,
 };
+mod backup;
+mod cache;
+mod connection;
+mod cursor;
+mod failure;
+mod gate;
+mod policy;
+mod pool;
+mod row;
+mod session;
+mod statement;
+mod transaction;
+mod writer;
+
+pub(crate) use backup::backup;
+pub(crate) use connection::{Connection, ConnectionOptions, Place};
+pub(crate) use gate::{Clock, Gate};
+pub(crate) use policy::Caller;
+pub(crate) use pool::{PoolOptions, ReadPool};
+pub(crate) use session::WriterSession;
+pub(crate) use transaction::WriterTransaction;
+pub(crate) use writer::{TransactionLimits, Writer, WriterOptions};
+
+pub use cursor::RowCursor;
+pub use row::LocalRow;
