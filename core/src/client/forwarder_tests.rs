@@ -172,6 +172,24 @@ async fn a_late_answer_is_of_unknown_outcome() {
 }
 
 #[tokio::test]
+async fn a_connection_that_does_not_come_about_in_time_has_carried_nothing() {
+    // A full backlog: the system takes no more connections, as a machine behind a cut link does.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let target = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(stream) = tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(target)).await
+    {
+        waiting.push(stream.unwrap());
+    }
+    // Shorter than the limit for connecting, as the last try of a request may be.
+    let timeout = Duration::from_millis(300);
+    let failure = forwarder().write(&format!("http://{target}"), &write("x"), timeout).await.unwrap_err();
+    assert!(matches!(failure, SendError::NotProcessed(_)), "{failure:?}");
+}
+
+#[tokio::test]
 async fn a_panic_on_the_leader_is_of_unknown_outcome() {
     let node = node(TestService::obliging()).await;
     let failure = forwarder().write(&node.address, &write("panic"), TIMEOUT).await.unwrap_err();
@@ -208,12 +226,12 @@ async fn large_writes_and_answers_pass_and_larger_ones_are_refused_before_they_a
     let node = node(service.clone()).await;
     let forwarder = forwarder();
     let blob = |size: usize| vec![SqlValue::Blob(vec![7; size])];
-    let query = QueryRequest { sql: "q".into(), params: blob(20 << 20).into(), timeout: None };
+    let query = QueryRequest { sql: "q".into(), params: blob(6 << 20).into(), timeout: None };
     let rows = forwarder.query(&node.address, &query, TIMEOUT * 6).await.unwrap();
-    assert_eq!(rows.rows[0].values(), blob(20 << 20));
+    assert_eq!(rows.rows[0].values(), blob(6 << 20));
 
     let mut large = write("x");
-    large.statements[0].params = blob(MAX_REQUEST_BYTES).into();
+    large.statements[0].params = blob(MAX_REQUEST_BYTES / 4 * 3).into();
     let failure = forwarder.write(&node.address, &large, TIMEOUT).await.unwrap_err();
     assert!(matches!(&failure, SendError::Answered(error) if error.kind() == ErrorKind::LimitExceeded));
     assert!(!failure.may_have_run());
