@@ -7,11 +7,11 @@ use crate::server::test_service::{Running, TestService, bookmark, secret, write}
 use crate::server::wire::{CampaignRequest, FollowRequest, QueryRequest};
 use crate::server::{MAX_REQUEST_BYTES, Secret, ServerLimits};
 use crate::types::{
-    Chain, Epoch, Error, ErrorKind, NodeId, Outcome, Params, Position, Role, SessionId, SqlValue, Statement,
-    Txid,
+    Chain, Epoch, Error, ErrorKind, Monotonic, NodeId, Outcome, Params, Position, Role, SessionId, SqlValue,
+    Statement, Txid,
 };
 
-use super::{Forwarder, SendError};
+use super::{Forwarder, Next, Repeat, Retry, RetryLimits, SendError};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -253,6 +253,43 @@ async fn a_stranger_at_the_address_is_not_a_node() {
         assert_eq!(matches!(failure, SendError::Lost(_)), processed, "{answer}: {failure:?}");
         assert_eq!(matches!(failure, SendError::NotProcessed(_)), !processed, "{answer}: {failure:?}");
     }
+}
+
+#[tokio::test]
+async fn a_request_announces_its_size() {
+    // Room for the announced size only; without one the server would set aside the largest size.
+    let limits = ServerLimits { bodies_bytes: 10 << 10, ..ServerLimits::default() };
+    let node = Running::start(TestService::obliging(), Some(secret()), limits).await;
+    forwarder().write(&node.address, &write("x"), TIMEOUT).await.unwrap();
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_write_finds_its_way_to_the_new_leader_with_the_same_request_id() {
+    let new = TestService::obliging();
+    let new_leader = node(new.clone()).await;
+    let hint = new_leader.address.clone();
+    let old =
+        TestService::failing(move || Error::new(ErrorKind::NotLeader, "not any more").with_leader(&hint));
+    let old_leader = node(old.clone()).await;
+
+    let forwarder = forwarder();
+    let now = Monotonic::default();
+    let mut retry = Retry::new(RetryLimits::default(), Repeat::SameId, now);
+    let response = loop {
+        match retry.next(now, Some(&old_leader.address)) {
+            Next::Try { address, timeout } => match forwarder.write(&address, &write("x"), timeout).await {
+                Ok(response) => break response,
+                Err(failure) => retry.failed(now, &address, failure),
+            },
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(response.result.bookmark, bookmark());
+    assert_eq!(*old.writes.lock(), *new.writes.lock());
+    assert_eq!(new.writes.lock().len(), 1);
+    old_leader.stop().await;
+    new_leader.stop().await;
 }
 
 #[test]
