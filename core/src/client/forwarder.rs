@@ -1,7 +1,14 @@
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Client, StatusCode, redirect, retry};
+use reqwest::{Body, Client, StatusCode, redirect, retry};
 
 use crate::server::wire::{
     self, CampaignRequest, FollowRequest, FollowResponse, QueryRequest, WriteRequest, WriteResponse, path,
@@ -112,8 +119,10 @@ impl Forwarder {
             let message = format!("the request has {} bytes, the limit is {MAX_REQUEST_BYTES}", body.len());
             return Err(SendError::Answered(Error::new(ErrorKind::LimitExceeded, message)));
         }
-        let request = self.client.post(format!("{base}{path}")).timeout(timeout).body(body);
-        let response = request.send().await.map_err(|error| send_error(address, error))?;
+        let (body, left) = WatchedBody::new(body);
+        let request = self.client.post(format!("{base}{path}")).timeout(timeout).body(Body::wrap(body));
+        let response =
+            request.send().await.map_err(|error| send_error(address, error, left.load(Ordering::Acquire)))?;
         let status = response.status();
         let body = read_answer(address, response).await?;
         if status == StatusCode::OK || status == StatusCode::NO_CONTENT {
@@ -123,6 +132,40 @@ impl Forwarder {
             Some(error) => classify(error),
             None => stranger(address, status),
         })
+    }
+}
+
+/// A body that tells whether any of it was handed to a connection.
+struct WatchedBody {
+    bytes: Option<Bytes>,
+    left: Arc<AtomicBool>,
+}
+
+impl WatchedBody {
+    fn new(bytes: Vec<u8>) -> (WatchedBody, Arc<AtomicBool>) {
+        let left = Arc::new(AtomicBool::new(false));
+        (WatchedBody { bytes: Some(bytes.into()), left: left.clone() }, left)
+    }
+}
+
+impl hyper::body::Body for WatchedBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.left.store(true, Ordering::Release);
+        Poll::Ready(self.bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
     }
 }
 
@@ -161,8 +204,9 @@ fn classify(error: Error) -> SendError {
     }
 }
 
-fn send_error(address: &str, error: reqwest::Error) -> SendError {
-    if error.is_connect() || error.is_builder() {
+fn send_error(address: &str, error: reqwest::Error, body_left: bool) -> SendError {
+    // No request is acted on before its body is there.
+    if error.is_connect() || error.is_builder() || !body_left {
         let message = format!("{address} cannot be reached: {}", innermost(&error));
         return SendError::NotProcessed(
             Error::new(ErrorKind::LeaderUnavailable, message).with_source(error.without_url()),

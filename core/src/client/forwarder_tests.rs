@@ -7,11 +7,11 @@ use crate::server::test_service::{Running, TestService, bookmark, secret, write}
 use crate::server::wire::{CampaignRequest, FollowRequest, QueryRequest};
 use crate::server::{MAX_REQUEST_BYTES, Secret, ServerLimits};
 use crate::types::{
-    Chain, Epoch, Error, ErrorKind, NodeId, Outcome, Params, Position, Role, SessionId, SqlValue, Statement,
-    Txid,
+    Chain, Epoch, Error, ErrorKind, Monotonic, NodeId, Outcome, Params, Position, Role, SessionId, SqlValue,
+    Statement, Txid,
 };
 
-use super::{Forwarder, SendError};
+use super::{Forwarder, Next, Repeat, Retry, RetryLimits, SendError};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -172,6 +172,24 @@ async fn a_late_answer_is_of_unknown_outcome() {
 }
 
 #[tokio::test]
+async fn a_connection_that_does_not_come_about_in_time_has_carried_nothing() {
+    // A full backlog: the system takes no more connections, as a machine behind a cut link does.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let target = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(stream) = tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(target)).await
+    {
+        waiting.push(stream.unwrap());
+    }
+    // Shorter than the limit for connecting, as the last try of a request may be.
+    let timeout = Duration::from_millis(300);
+    let failure = forwarder().write(&format!("http://{target}"), &write("x"), timeout).await.unwrap_err();
+    assert!(matches!(failure, SendError::NotProcessed(_)), "{failure:?}");
+}
+
+#[tokio::test]
 async fn a_panic_on_the_leader_is_of_unknown_outcome() {
     let node = node(TestService::obliging()).await;
     let failure = forwarder().write(&node.address, &write("panic"), TIMEOUT).await.unwrap_err();
@@ -208,12 +226,12 @@ async fn large_writes_and_answers_pass_and_larger_ones_are_refused_before_they_a
     let node = node(service.clone()).await;
     let forwarder = forwarder();
     let blob = |size: usize| vec![SqlValue::Blob(vec![7; size])];
-    let query = QueryRequest { sql: "q".into(), params: blob(20 << 20).into(), timeout: None };
+    let query = QueryRequest { sql: "q".into(), params: blob(6 << 20).into(), timeout: None };
     let rows = forwarder.query(&node.address, &query, TIMEOUT * 6).await.unwrap();
-    assert_eq!(rows.rows[0].values(), blob(20 << 20));
+    assert_eq!(rows.rows[0].values(), blob(6 << 20));
 
     let mut large = write("x");
-    large.statements[0].params = blob(MAX_REQUEST_BYTES).into();
+    large.statements[0].params = blob(MAX_REQUEST_BYTES / 4 * 3).into();
     let failure = forwarder.write(&node.address, &large, TIMEOUT).await.unwrap_err();
     assert!(matches!(&failure, SendError::Answered(error) if error.kind() == ErrorKind::LimitExceeded));
     assert!(!failure.may_have_run());
@@ -235,6 +253,43 @@ async fn a_stranger_at_the_address_is_not_a_node() {
         assert_eq!(matches!(failure, SendError::Lost(_)), processed, "{answer}: {failure:?}");
         assert_eq!(matches!(failure, SendError::NotProcessed(_)), !processed, "{answer}: {failure:?}");
     }
+}
+
+#[tokio::test]
+async fn a_request_announces_its_size() {
+    // Room for the announced size only; without one the server would set aside the largest size.
+    let limits = ServerLimits { bodies_bytes: 10 << 10, ..ServerLimits::default() };
+    let node = Running::start(TestService::obliging(), Some(secret()), limits).await;
+    forwarder().write(&node.address, &write("x"), TIMEOUT).await.unwrap();
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_write_finds_its_way_to_the_new_leader_with_the_same_request_id() {
+    let new = TestService::obliging();
+    let new_leader = node(new.clone()).await;
+    let hint = new_leader.address.clone();
+    let old =
+        TestService::failing(move || Error::new(ErrorKind::NotLeader, "not any more").with_leader(&hint));
+    let old_leader = node(old.clone()).await;
+
+    let forwarder = forwarder();
+    let now = Monotonic::default();
+    let mut retry = Retry::new(RetryLimits::default(), Repeat::SameId, now);
+    let response = loop {
+        match retry.next(now, Some(&old_leader.address)) {
+            Next::Try { address, timeout } => match forwarder.write(&address, &write("x"), timeout).await {
+                Ok(response) => break response,
+                Err(failure) => retry.failed(now, &address, failure),
+            },
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(response.result.bookmark, bookmark());
+    assert_eq!(*old.writes.lock(), *new.writes.lock());
+    assert_eq!(new.writes.lock().len(), 1);
+    old_leader.stop().await;
+    new_leader.stop().await;
 }
 
 #[test]

@@ -176,10 +176,7 @@ async fn bodies_in_progress_are_limited_together() {
         service.gate.add_permits(1);
         refused
     };
-    let (first, (status, answer)) = tokio::join!(wait_in(node.port), async {
-        let large = second.await;
-        (large.0, large.1)
-    });
+    let (first, (status, answer)) = tokio::join!(wait_in(node.port), second);
     assert_eq!(first, 200);
     // 1 KiB is taken, 9 are left, the body needs 10.
     assert_eq!((status, &answer["error"]["kind"]), (503, &json!("Busy")));
