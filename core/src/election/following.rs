@@ -102,10 +102,10 @@ impl Election {
             }
         };
         self.decide(now, observed);
-        if let State::Following(following) = &mut self.state {
-            if looking {
-                following.read_at = following.read_at.min(now + gap);
-            }
+        if let State::Following(following) = &mut self.state
+            && looking
+        {
+            following.read_at = following.read_at.min(now + gap);
         }
     }
 
