@@ -99,15 +99,24 @@ async fn a_listing_of_many_goes_on_page_by_page() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn litestream_finds_the_timestamp_in_the_metadata() {
-    for in_parts in [false, true] {
-        let (bucket, root) = (bucket(MOTO).await, fresh_root());
-        let key = format!("{root}a");
+    for (server, in_parts) in [(SEAWEED, false), (SEAWEED, true), (MOTO, false), (MOTO, true)] {
+        let (bucket, key) = (bucket(server).await, format!("{}a", fresh_root()));
         let options = PutOptions { mode: PutMode::Create, timestamp_ms: Some(1_700_000_000_120), in_parts };
         bucket.put(&key, Body::Bytes("x".into()), options).await.unwrap();
-        let url = format!("{}/{}/{key}", variable(MOTO), variable("HAQLITE_TEST_S3_BUCKET"));
-        let found = timestamp_at(&url).await;
-        assert_eq!(found.as_deref(), Some("2023-11-14T22:13:20.12Z"), "in parts: {in_parts}");
+        let found = timestamp_at(server, &key).await;
+        assert_eq!(found.as_deref(), Some("2023-11-14T22:13:20.12Z"), "{server}, in parts: {in_parts}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_replacement_is_refused_before_it_is_sent() {
+    let (bucket, key) = (bucket(SEAWEED).await, format!("{}a", fresh_root()));
+    let put = bucket.put(&key, Body::Bytes("small".into()), PutOptions::new(PutMode::Create)).await.unwrap();
+    let Put::Stored(version) = put else { panic!("{put:?}") };
+    let large = Body::Bytes(vec![0; (16 << 20) + 1].into());
+    let error = bucket.put(&key, large, PutOptions::new(PutMode::Replace(version))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LimitExceeded, "{error}");
+    assert_eq!(bucket.get(&key, Range::Whole).await.unwrap().unwrap().body, "small");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -157,11 +166,24 @@ async fn a_server_that_is_not_there_is_unavailable() {
     assert_eq!(error.outcome(), haqlite::Outcome::Unknown);
 }
 
-/// The metadata that Litestream reads, as the server gives it to anybody who asks by plain HTTP.
-async fn timestamp_at(url: &str) -> Option<String> {
-    let answer = reqwest::Client::new().head(url).send().await.unwrap();
-    let header = answer.headers().get("x-amz-meta-litestream-timestamp")?;
-    Some(header.to_str().unwrap().to_owned())
+/// The metadata that Litestream reads, by a client of its own.
+async fn timestamp_at(server: &str, key: &str) -> Option<String> {
+    use aws_sdk_s3::config::{BehaviorVersion, Builder, Credentials, Region};
+    use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+
+    let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring));
+    let id = variable("HAQLITE_TEST_S3_ACCESS_KEY_ID");
+    let secret = variable("HAQLITE_TEST_S3_SECRET_ACCESS_KEY");
+    let config = Builder::new()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .http_client(http.build_https())
+        .endpoint_url(variable(server))
+        .force_path_style(true)
+        .region(Region::from_static("us-east-1"))
+        .credentials_provider(Credentials::new(id, secret, None, None, "test"));
+    let request = aws_sdk_s3::Client::from_conf(config.build()).head_object();
+    let head = request.bucket(variable("HAQLITE_TEST_S3_BUCKET")).key(key).send().await.unwrap();
+    head.metadata()?.get("litestream-timestamp").cloned()
 }
 
 async fn bucket(server: &str) -> S3Bucket {

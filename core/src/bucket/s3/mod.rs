@@ -178,8 +178,16 @@ impl Bucket for S3Bucket {
     async fn put(&self, key: &str, body: Body, options: PutOptions) -> Result<Put> {
         let result = async {
             let body = Source::open(body).await?;
-            if options.in_parts || body.length > SINGLE_PUT {
-                return multipart::upload(self, key, &body, &options).await;
+            match options.mode {
+                // Some stores take If-Match on a PUT and ignore it at the end of an upload in parts.
+                PutMode::Replace(_) if body.length > SINGLE_PUT => {
+                    let message = format!("{key}: a replacement has at most {SINGLE_PUT} bytes");
+                    return Err(Error::new(ErrorKind::LimitExceeded, message));
+                }
+                PutMode::Create | PutMode::Overwrite if options.in_parts || body.length > SINGLE_PUT => {
+                    return multipart::upload(self, key, &body, &options).await;
+                }
+                PutMode::Create | PutMode::Replace(_) | PutMode::Overwrite => {}
             }
             let bytes = body.read(0, body.length as usize).await?;
             self.put_whole(key, bytes, &options).await

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::super::join_all;
 use super::failure::{Failure, unanswered};
-use super::{Put, PutMode, PutOptions, S3Bucket, Source, e_tag, timestamp_metadata, version};
+use super::{Put, PutMode, PutOptions, S3Bucket, Source, timestamp_metadata, version};
 use crate::types::{Error, ErrorKind, Result};
 
 /// The size of a part, unless there would be too many.
@@ -114,7 +114,7 @@ impl Upload<'_> {
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build());
         let request = match mode {
             PutMode::Create => request.if_none_match("*"),
-            PutMode::Replace(version) => request.if_match(e_tag(version)),
+            PutMode::Replace(_) => unreachable!("BUG: a replacement does not go up in parts"),
             PutMode::Overwrite => request,
         };
         match request.send().await {
