@@ -54,8 +54,11 @@ pub trait Bucket: Send + Sync + 'static {
     /// Stores `body` at `key` as a whole or not at all.
     async fn put(&self, key: &str, body: Body, options: PutOptions) -> Result<Put>;
 
-    /// The objects whose key begins with `prefix`, in the order of their keys, from after `start_after`
-    /// on. One page; go on after its last key while `more` is set. May lag behind writes. Writes nothing.
+    /// The objects whose key begins with `prefix`, from after `start_after` on. One page; go on after its
+    /// last key while `more` is set. May lag behind writes. Writes nothing.
+    ///
+    /// Keys that differ only after their last slash come in their order, byte by byte. Stores differ in how
+    /// they order others, so what needs an order or several pages lists one such folder.
     async fn list(&self, prefix: &str, start_after: Option<&str>) -> Result<Listing>;
 
     /// Deletes the object, if it still is the `version`. Deleting what is not there is done.
@@ -113,7 +116,7 @@ pub enum Body {
 pub enum PutMode {
     /// Only if there is no object at the key.
     Create,
-    /// Only if the object has this version.
+    /// Only if the object has this version. For small bodies: a store may refuse one above 16 MiB.
     Replace(Version),
     /// Always.
     Overwrite,
@@ -126,7 +129,7 @@ pub struct PutOptions {
     pub mode: PutMode,
     /// Milliseconds since 1970 that a log file carries, kept where Litestream looks for it.
     pub timestamp_ms: Option<i64>,
-    /// Uploads in parts whatever the size, so that a probe can try it.
+    /// Uploads in parts whatever the size, so that a probe can try it. A replacement never is.
     pub in_parts: bool,
 }
 
@@ -158,7 +161,7 @@ pub enum Delete {
 /// One page of a listing.
 #[derive(Clone, Debug)]
 pub struct Listing {
-    /// The objects, in the order of their keys.
+    /// The objects, in the order that [`Bucket::list`] says.
     pub objects: Vec<Listed>,
     /// Whether there are more after the last one.
     pub more: bool,
