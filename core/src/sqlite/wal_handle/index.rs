@@ -39,15 +39,18 @@ impl Raw {
     /// Readers compare the first copy with the second and read the first one first, so the second one is
     /// written first.
     pub(super) fn publish(&self, header: &IndexHeader) {
-        let bytes = header.encode();
-        for copy in [1, 0] {
-            self.barrier();
-            for (index, word) in bytes.chunks_exact(4).enumerate() {
-                let value = u32::from_ne_bytes([word[0], word[1], word[2], word[3]]);
-                self.word(0, copy * HEADER_WORDS + index).store(value, Ordering::Relaxed);
-            }
-        }
         self.barrier();
+        self.write_header_copy(1, header);
+        self.barrier();
+        self.write_header_copy(0, header);
+        self.barrier();
+    }
+
+    pub(super) fn write_header_copy(&self, copy: usize, header: &IndexHeader) {
+        for (index, word) in header.encode().chunks_exact(4).enumerate() {
+            let value = u32::from_ne_bytes([word[0], word[1], word[2], word[3]]);
+            self.word(0, copy * HEADER_WORDS + index).store(value, Ordering::Relaxed);
+        }
     }
 
     /// Makes a header without frames the one that readers see, and starts the checkpoint and read marks of

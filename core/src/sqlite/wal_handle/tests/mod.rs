@@ -1,4 +1,6 @@
+mod faults;
 mod formats;
 mod locks;
+mod readers;
 mod shipping;
 mod support;
