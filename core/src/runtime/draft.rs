@@ -66,6 +66,17 @@ impl Replica {
         } else {
             self.changed_pages(until)?
         };
+        self.prepare(&pages, size, until, author)
+    }
+
+    fn prepare(
+        &mut self,
+        pages: &BTreeMap<PageNumber, Option<u32>>,
+        size: u32,
+        until: &Published,
+        author: Author,
+    ) -> Result<Prepared> {
+        let from = self.boundary;
         let txid = from.position.txid.next();
         let origin = Origin::new(author.epoch, from.position.chain, author.session);
         let commit = PageNumber::new(size).ok_or_else(|| Error::corrupt("the database has no pages"))?;
@@ -74,13 +85,13 @@ impl Replica {
         let name = format!("slot-{txid}-{}", author.epoch);
         let (encoded, body) = if estimate <= MEMORY_LIMIT {
             let mut bytes = Vec::new();
-            let encoded = self.encode(&mut bytes, header, &pages, until)?;
+            let encoded = self.encode(&mut bytes, header, pages, until)?;
             (encoded, PreparedBody::Memory(bytes.into()))
         } else {
             let staged = Staged::new(self.files.staging(&name));
             let file = File::create(staged.path()).map_err(|e| Error::io("staging a slot", e))?;
             let mut writer = BufWriter::new(file);
-            let encoded = self.encode(&mut writer, header, &pages, until)?;
+            let encoded = self.encode(&mut writer, header, pages, until)?;
             writer.flush().map_err(|e| Error::io("staging a slot", e))?;
             (encoded, PreparedBody::Staged(staged))
         };
@@ -92,6 +103,30 @@ impl Replica {
             position,
         })?;
         Ok(Prepared { draft: Draft { position }, boundary, timestamp_ms: author.now_ms, body })
+    }
+
+    /// Makes slot 1: every page of the database as it is, after `start`, the position of the genesis. The
+    /// write lock must be held; the boundary becomes `start`.
+    pub(crate) fn draft_base(&mut self, start: Position, author: Author) -> Result<Prepared> {
+        let published = self.published()?;
+        self.boundary = Boundary { point: published.point, position: start, size: 0 };
+        let lock_page = self.page_size().lock_page();
+        let every = (1..=published.db_size).filter_map(PageNumber::new).filter(|page| *page != lock_page);
+        let pages = every.map(|page| (page, None)).collect();
+        self.prepare(&pages, published.db_size, &published, author)
+    }
+
+    /// BLAKE3 over all pages as they are, in order.
+    pub(crate) fn base_hash(&mut self) -> Result<[u8; 32]> {
+        let published = self.published()?;
+        let mut data = vec![0; self.page_size().bytes()];
+        let mut hasher = blake3::Hasher::new();
+        let lock_page = self.page_size().lock_page();
+        for page in (1..=published.db_size).filter_map(PageNumber::new).filter(|page| *page != lock_page) {
+            self.wal.read_page_at(page, published.point.frame, &mut data)?;
+            hasher.update(&data);
+        }
+        Ok(*hasher.finalize().as_bytes())
     }
 
     /// The slot is confirmed: the boundary moves to it.

@@ -40,13 +40,8 @@ const QUEUE: usize = 1024;
 impl Events {
     /// Nobody listens yet.
     pub(crate) fn new() -> Events {
-        let state = State {
-            queue: VecDeque::new(),
-            subscribers: Vec::new(),
-            next: 0,
-            running: false,
-            closed: false,
-        };
+        let state =
+            State { queue: VecDeque::new(), subscribers: Vec::new(), next: 0, running: false, closed: false };
         Events(Arc::new(Inner { state: Mutex::new(state), work: Condvar::new() }))
     }
 

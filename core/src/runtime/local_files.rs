@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::replication::Genesis;
-use crate::types::{Chain, DatabaseId, Epoch, Error, ErrorKind, PageSize, Result, Txid};
+use crate::types::{Chain, DatabaseId, Epoch, Error, ErrorKind, NodeId, PageSize, Result, Txid};
 
 /// The database's path and the folder beside it, `<database>-haqlite`, locked for this process.
 ///
@@ -155,6 +155,47 @@ impl LocalFiles {
     /// Writes down the genesis before it is created, so that a crash in between is not the end of it.
     pub(crate) fn set_founding(&self, genesis: &Genesis) -> Result<()> {
         self.write("founding.json", &genesis.encode())
+    }
+
+    /// Whether the database at the path is an empty one that haqlite made, for a log that is not founded yet.
+    pub(crate) fn is_created(&self) -> bool {
+        self.folder.join("created").exists()
+    }
+
+    /// Notes that it is, or is not any more.
+    pub(crate) fn set_created(&self, created: bool) -> Result<()> {
+        match created {
+            true => self.write("created", b""),
+            false => remove(&self.folder.join("created")),
+        }
+    }
+
+    /// The name of a node that was given none: made up at the first open, the same ever after.
+    pub(crate) fn node_id(&self) -> Result<NodeId> {
+        if let Ok(machine) = std::env::var("FLY_MACHINE_ID")
+            && !machine.is_empty()
+        {
+            return Ok(NodeId::new(machine));
+        }
+        self.persistent_uuid("node").map(NodeId::new)
+    }
+
+    /// Tells this folder from every other one: whoever shows it in the lease and holds the lock is the only
+    /// one who can have held it before.
+    pub(crate) fn token(&self) -> Result<String> {
+        self.persistent_uuid("token")
+    }
+
+    fn persistent_uuid(&self, name: &str) -> Result<String> {
+        if let Some(bytes) = self.read(name)?
+            && let Ok(text) = String::from_utf8(bytes)
+            && !text.is_empty()
+        {
+            return Ok(text);
+        }
+        let text = uuid::Uuid::new_v4().to_string();
+        self.write(name, text.as_bytes())?;
+        Ok(text)
     }
 
     /// The stores that passed the probe, one name a line.

@@ -86,6 +86,11 @@ impl Replica {
         Ok(self.published()?.point != self.boundary.point)
     }
 
+    /// Whether a slot after the boundary was about to be sent, so that the log may hold one of our own.
+    pub(crate) fn has_intents(&self) -> bool {
+        !self.journal.journal().intents_after(self.boundary.position.txid).is_empty()
+    }
+
     /// How many bytes of the WAL lie beyond the boundary.
     pub(crate) fn bytes_beyond(&mut self) -> Result<u64> {
         let frames = self.published()?.point.frame.saturating_sub(self.boundary.point.frame);
@@ -120,6 +125,17 @@ impl Replica {
         self.journal.append(Record { kind: RecordKind::Boundary, point, position })?;
         self.boundary = boundary;
         Ok(())
+    }
+
+    /// The database that was just put in place is the log at `position`: its WAL begins with a generation
+    /// that proves it.
+    pub(crate) fn begin_at(&mut self, position: Position) -> Result<()> {
+        let published = self.published()?;
+        self.boundary = Boundary { point: published.point, position, size: published.db_size };
+        match self.reset_wal()? {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::Busy, "the new database's WAL is in use by another process")),
+        }
     }
 
     /// Starts a new generation of the WAL if everything in it is at the boundary and in the main file, and

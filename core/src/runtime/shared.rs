@@ -156,20 +156,27 @@ impl Shared {
         });
     }
 
-    /// Notes a slot that is in the local database, and whose it is.
-    pub(super) fn applied(&self, position: Position, first_of_epoch: bool) {
+    /// Notes how far the local database is the log.
+    pub(super) fn applied(&self, position: Position) {
         self.see(|view| {
             view.applied = position;
+            view.confirmed = position;
             view.committed = view.committed.max(position.txid);
-            if view.confirmed.txid < position.txid {
-                view.confirmed = position;
+            view.epoch = view.epoch.max(position.epoch);
+            if view.epochs.is_empty() {
+                view.epochs.push((position.epoch, Txid::ZERO));
             }
-            let newer = view.epochs.last().is_none_or(|(epoch, _)| *epoch < position.epoch);
-            if newer {
-                view.epochs.push((position.epoch, if first_of_epoch { position.txid } else { Txid::ZERO }));
-                if view.epochs.len() > EPOCHS {
-                    view.epochs.remove(0);
-                }
+        });
+    }
+
+    /// Notes that an epoch began with this slot.
+    pub(super) fn epoch_began(&self, epoch: Epoch, first: Txid) {
+        self.see(|view| {
+            if view.epochs.last().is_none_or(|(last, _)| *last < epoch) {
+                view.epochs.push((epoch, first));
+            }
+            if view.epochs.len() > EPOCHS {
+                view.epochs.remove(0);
             }
         });
     }

@@ -10,6 +10,7 @@ pub(crate) use wal_handle::{
 mod backup;
 mod cache;
 mod connection;
+mod create;
 mod cursor;
 mod failure;
 mod gate;
@@ -23,7 +24,8 @@ mod writer;
 
 pub(crate) use backup::backup;
 pub(crate) use connection::{Connection, ConnectionOptions, Place};
-pub(crate) use gate::{Clock, Gate};
+pub(crate) use create::create_database;
+pub(crate) use gate::{Clock, Gate, Shut};
 pub(crate) use policy::Caller;
 pub(crate) use pool::{PoolOptions, ReadPool};
 pub(crate) use session::WriterSession;
