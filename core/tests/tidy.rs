@@ -88,9 +88,10 @@ const REGISTRY_HOSTS: &[&str] = &[
     concat!("deb.debian", ".org"),
 ];
 
-/// The only hosts that a lock file may name: the public registries themselves.
+/// Files that name registries by their nature, and the only hosts that they may name: the public ones.
 const LOCK_FILES: &[&str] = &["Cargo.lock", "package-lock.json", "uv.lock"];
-const LOCK_HOSTS: &[&str] = &["github.com", "registry.npmjs.org", "files.pythonhosted.org", "pypi.org"];
+const LOCK_HOSTS: &[&str] =
+    &["github.com", "pypi.org", concat!("registry.npmjs", ".org"), concat!("files.pythonhosted", ".org")];
 
 #[test]
 fn imports_point_down() {
