@@ -78,6 +78,10 @@ impl ElectionConfig {
         let renewed_by = self.renew_interval.saturating_add(self.operation_timeout);
         let rules = [
             (self.ttl >= Duration::from_millis(10), "the lease's TTL is below 10 ms"),
+            (
+                self.ttl.subsec_nanos().is_multiple_of(1_000_000),
+                "the lease's TTL is not in whole milliseconds",
+            ),
             (self.ttl <= LeaseRecord::MAX_TTL, "the lease's TTL is above 24 hours"),
             (!self.margin.is_zero() && self.margin < self.ttl / 2, "the lease's margin is not below TTL / 2"),
             (
@@ -163,6 +167,7 @@ mod tests {
         };
         refused(|c| c.ttl = Duration::ZERO);
         refused(|c| c.ttl = Duration::from_secs(90_000));
+        refused(|c| c.ttl += Duration::from_nanos(1));
         refused(|c| c.margin = Duration::ZERO);
         refused(|c| c.margin = Duration::from_secs(3));
         refused(|c| c.operation_timeout = c.margin);

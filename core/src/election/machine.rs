@@ -289,8 +289,8 @@ impl Election {
         };
         match &mut self.state {
             State::Promoting(_) | State::Leading(_) | State::HandingOff(_) => {
-                self.step_down(Reason::Closing);
-                self.begin_release(now, None, After::Close);
+                let successor = self.step_down(Reason::Closing);
+                self.begin_release(now, successor, After::Close);
             }
             State::Following(_) if undecided => self.begin_release(now, None, After::Close),
             State::Following(_) => self.finish_close(),
