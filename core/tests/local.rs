@@ -213,6 +213,8 @@ fn what_needs_a_connection_of_ones_own_is_refused_with_a_hint() {
             assert!(error.message().contains(hint), "{sql}: {error}");
         }
     }
+    db.execute("ALTER TABLE t RENAME TO u", &[]).unwrap();
+    db.execute("ALTER TABLE u RENAME TO t", &[]).unwrap();
     // What this library runs itself does not open a way around.
     db.batch(&["INSERT INTO t VALUES (1)".into()]).unwrap();
     assert_eq!(kind(db.execute("COMMIT", &[])), ErrorKind::InvalidArgument);

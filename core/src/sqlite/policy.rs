@@ -223,6 +223,16 @@ fn needs_of(context: &AuthContext<'_>) -> Needs {
         | AuthAction::DropTempTable { .. }
         | AuthAction::DropTempTrigger { .. }
         | AuthAction::DropTempView { .. } => Needs::TEMP,
+        // `CREATE TABLE temp.x` is reported as an ordinary table of the database called temp.
+        AuthAction::CreateIndex { .. }
+        | AuthAction::CreateTable { .. }
+        | AuthAction::CreateTrigger { .. }
+        | AuthAction::CreateView { .. }
+        | AuthAction::CreateVtable { .. }
+            if context.database_name == Some("temp") =>
+        {
+            Needs::TEMP
+        }
         AuthAction::Attach { .. } | AuthAction::Detach { .. } => Needs::ATTACH,
         AuthAction::Insert { table_name } if own && !table_name.starts_with("sqlite_") => Needs::INSERTS,
         AuthAction::Pragma { pragma_name, pragma_value: Some(_) }
