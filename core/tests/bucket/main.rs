@@ -1,5 +1,7 @@
 //! Every bucket, and every lease store over one, keeps the promises of its port; and what each does beyond.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod directory;
 mod faults;
 #[cfg(feature = "s3")]
