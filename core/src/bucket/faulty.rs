@@ -18,8 +18,11 @@ pub struct FaultyBucket<B> {
     inner: B,
     script: Arc<dyn Fn(&Call<'_>) -> Fault + Send + Sync>,
     held: Arc<Mutex<Vec<Held>>>,
-    listings: Arc<Mutex<BTreeMap<(String, Option<String>), Listing>>>,
+    listings: Arc<Mutex<BTreeMap<Page, Listing>>>,
 }
+
+/// The prefix and the key after which a listing begins.
+type Page = (String, Option<String>);
 
 /// A call that is about to be made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -215,9 +215,8 @@ async fn a_listing_is_in_order_and_goes_on(bucket: &dyn Bucket, root: &str) {
         let rest = &keys[at + 1..];
         list_until(law, bucket, &folder, Some(after), |found| found == rest).await;
     }
-    // After a key that is not there, and after one from before the folder.
-    list_until(law, bucket, &folder, Some(&format!("{folder}a/")), |found| *found == keys[4..]).await;
-    list_until(law, bucket, &folder, Some(&format!("{root}.")), |found| *found == keys).await;
+    // After a key that is not there.
+    list_until(law, bucket, &folder, Some(&format!("{folder}a,")), |found| *found == keys[2..]).await;
 
     keys.extend(others);
     for prefix in ["", "0", "0/a", "00", "1/", "1/2", "1/2/", "zzz"] {

@@ -243,6 +243,7 @@ impl Gate {
             request_id: request.request_id,
             seen,
             returning: false,
+            script: false,
             statements: vec![request.statement],
         };
         let response = self.service.write(write).await?;

@@ -155,6 +155,7 @@ pub(crate) fn write(sql: &str) -> WriteRequest {
         request_id: Some("id-1".into()),
         seen: Txid::new(3),
         returning: true,
+        script: false,
         statements: vec![Statement::from(sql)],
     }
 }

@@ -36,8 +36,8 @@ const TIMESTAMP: &str = "litestream-timestamp";
 ///
 /// Nothing is tried twice: an answer that did not come is an error, as is a 409, which S3 gives to
 /// conditional writes that ran into one another. Bodies above 16 MiB go up in parts of 8 MiB or more, three
-/// at a time, so that about 24 MiB of a file are in memory. A crash in the middle of that leaves parts that
-/// no reader sees; let a lifecycle rule of the bucket abort incomplete uploads.
+/// at a time, so that about 24 MiB of a file are in memory. A crash or a cancelled call in the middle of that
+/// leaves parts that no reader sees; let a lifecycle rule of the bucket abort incomplete uploads.
 ///
 /// The clock is the `Date` of the server's answers. Clones share the connections.
 #[derive(Clone)]

@@ -25,6 +25,8 @@ pub(crate) struct WriteRequest {
     pub(crate) seen: Txid,
     /// Whether the rows that the statements return are wanted.
     pub(crate) returning: bool,
+    /// Each statement's text is a script, run statement by statement: the schema. It must be idempotent.
+    pub(crate) script: bool,
     /// At least one.
     pub(crate) statements: Vec<Statement>,
 }
@@ -92,6 +94,7 @@ impl WriteRequest {
             request_id: self.request_id.as_deref(),
             seen: self.seen.get(),
             returning: self.returning,
+            script: self.script,
             statements: self
                 .statements
                 .iter()
@@ -109,6 +112,7 @@ impl WriteRequest {
             request_id: wire.request_id.map(checked_request_id).transpose()?,
             seen: Txid::new(wire.seen),
             returning: wire.returning,
+            script: wire.script,
             statements: wire
                 .statements
                 .into_iter()
@@ -244,12 +248,19 @@ pub(super) fn checked_request_id(id: String) -> Result<String> {
     Ok(id)
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
 #[derive(Serialize)]
 struct WriteRequestOut<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
     seen: u64,
     returning: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    script: bool,
     statements: Vec<StatementOut<'a>>,
 }
 
@@ -265,6 +276,8 @@ struct WriteRequestIn {
     seen: u64,
     #[serde(default)]
     returning: bool,
+    #[serde(default)]
+    script: bool,
     statements: Vec<StatementIn>,
 }
 

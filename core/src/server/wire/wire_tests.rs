@@ -93,7 +93,7 @@ proptest! {
         statements in proptest::collection::vec((any::<String>(), params()), 1..4),
     ) {
         let statements = statements.into_iter().map(|(sql, params)| Statement { sql, params }).collect();
-        let sent = WriteRequest { request_id, seen: Txid::new(seen), returning, statements };
+        let sent = WriteRequest { request_id, seen: Txid::new(seen), returning, script: false, statements };
         prop_assert_eq!(WriteRequest::from_json(&sent.to_json()).unwrap(), sent);
     }
 

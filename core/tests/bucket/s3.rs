@@ -1,6 +1,5 @@
 //! The S3 adapter keeps the promises of the port with real servers, and the probe tells the fit from the
 //! unfit.
-#![cfg(feature = "s3")]
 
 use bytes::Bytes;
 use haqlite::ErrorKind;
