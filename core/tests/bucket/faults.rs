@@ -76,7 +76,7 @@ async fn a_truncated_body_and_a_delay() {
 async fn the_probe_accepts_a_store_that_loses_answers_and_misses_calls() {
     let calls = AtomicUsize::new(0);
     let store = MemoryBucket::new();
-    // 2 and 4 and 7 and so on: now a call is lost, now its answer.
+    // Now a call is lost, now its answer.
     let bucket = FaultyBucket::new(store.clone(), move |_| match calls.fetch_add(1, Ordering::Relaxed) {
         1 | 13 | 26 => Fault::Refuse,
         0 | 3 | 7 | 20 => Fault::LoseAnswer,

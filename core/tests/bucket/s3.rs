@@ -119,6 +119,21 @@ async fn a_large_replacement_is_refused_before_it_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_upload_in_parts_that_does_not_succeed_leaves_no_parts() {
+    for server in [SEAWEED, MOTO] {
+        let (bucket, root) = (bucket(server).await, fresh_root());
+        let key = format!("{root}a");
+        let options = || PutOptions { in_parts: true, ..PutOptions::new(PutMode::Create) };
+        bucket.put(&key, Body::Bytes("x".into()), options()).await.unwrap();
+        let put = bucket.put(&key, Body::Bytes("y".into()), options()).await.unwrap();
+        assert_eq!(put, Put::Refused);
+        let request = other_client(server).list_multipart_uploads().prefix(&root);
+        let left = request.bucket(variable("HAQLITE_TEST_S3_BUCKET")).send().await.unwrap();
+        assert!(left.uploads().is_empty(), "{server}: {left:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_that_is_not_there_is_a_wrong_configuration() {
     for server in [SEAWEED, MOTO] {
         let mut options = options(server);
@@ -165,8 +180,15 @@ async fn a_server_that_is_not_there_is_unavailable() {
     assert_eq!(error.outcome(), haqlite::Outcome::Unknown);
 }
 
-/// The metadata that Litestream reads, by a client of its own.
+/// The metadata that Litestream reads.
 async fn timestamp_at(server: &str, key: &str) -> Option<String> {
+    let request = other_client(server).head_object().bucket(variable("HAQLITE_TEST_S3_BUCKET"));
+    let head = request.key(key).send().await.unwrap();
+    head.metadata()?.get("litestream-timestamp").cloned()
+}
+
+/// A client that is not ours.
+fn other_client(server: &str) -> aws_sdk_s3::Client {
     use aws_sdk_s3::config::{BehaviorVersion, Builder, Credentials, Region};
     use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
@@ -180,9 +202,7 @@ async fn timestamp_at(server: &str, key: &str) -> Option<String> {
         .force_path_style(true)
         .region(Region::from_static("us-east-1"))
         .credentials_provider(Credentials::new(id, secret, None, None, "test"));
-    let request = aws_sdk_s3::Client::from_conf(config.build()).head_object();
-    let head = request.bucket(variable("HAQLITE_TEST_S3_BUCKET")).key(key).send().await.unwrap();
-    head.metadata()?.get("litestream-timestamp").cloned()
+    aws_sdk_s3::Client::from_conf(config.build())
 }
 
 async fn bucket(server: &str) -> S3Bucket {
