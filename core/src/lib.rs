@@ -13,7 +13,8 @@ mod sqlite;
 pub mod types;
 pub mod wal;
 
-pub use database::{HaQLite, Session, Transaction};
+pub use database::{Builder, HaQLite, Session, Transaction};
+pub use runtime::{RoleEvents, Subscription};
 pub use sqlite::{LocalRow, RowCursor};
 pub use types::{
     BatchResult, Bookmark, Consistency, CoordinatorConfig, Durability, Error, ErrorKind, Event,

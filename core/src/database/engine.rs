@@ -1,10 +1,12 @@
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::runtime::{RoleEvents, Subscription};
 use crate::sqlite::{LocalRow, RowCursor};
 use crate::types::{
-    BatchResult, Bookmark, ExecuteResult, NodeId, Params, ReadOptions, Result, Rows, Statement, Status,
-    TxMode,
+    BatchResult, Bookmark, Error, ErrorKind, Event, ExecuteResult, NodeId, Params, ReadOptions, Result, Rows,
+    Statement, Status, TxMode,
 };
 
 /// Takes each row of a query, and says whether it wants another.
@@ -35,6 +37,18 @@ pub(crate) trait Engine: Send + Sync {
     fn interrupt(&self);
     /// What the node knows of itself.
     fn status(&self) -> Status;
+    /// Whether nothing is known of that is not applied.
+    fn is_caught_up(&self) -> bool {
+        true
+    }
+    /// Calls back for every event.
+    fn subscribe(&self, _callback: Arc<dyn Fn(Event) + Send + Sync>) -> Result<Subscription> {
+        Err(Error::new(ErrorKind::NotImplemented, "a local database has no events"))
+    }
+    /// The changes of role.
+    fn role_events(&self) -> Result<RoleEvents> {
+        Err(Error::new(ErrorKind::NotImplemented, "a local database has no events"))
+    }
     /// Waits until a write is visible here.
     fn wait_for(&self, bookmark: &Bookmark, timeout: Duration) -> Result<()>;
     /// Waits until a write is confirmed by its slot.

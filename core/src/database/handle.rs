@@ -33,7 +33,7 @@ use crate::types::{
 /// ```
 #[derive(Clone)]
 pub struct HaQLite {
-    engine: Arc<dyn Engine>,
+    pub(super) engine: Arc<dyn Engine>,
 }
 
 impl HaQLite {
@@ -207,7 +207,7 @@ impl HaQLite {
 
     /// Whether everything that is known of is shipped (leader) or applied (follower).
     pub fn is_caught_up(&self) -> bool {
-        self.status().lag.is_zero()
+        self.engine.is_caught_up()
     }
 
     /// Waits until the write with this bookmark is visible here; `Timeout` if that takes too long.

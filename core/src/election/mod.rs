@@ -19,7 +19,6 @@
 //! waits for the whole time to live and a margin. The leader's count starts before the challenger's, so only
 //! clocks that run apart by two margins within one TTL can make both believe. Even then no confirmed write
 //! is at stake: the log fences.
-#![cfg_attr(not(test), expect(dead_code, unused_imports, reason = "until the runtime drives it"))]
 
 mod config;
 mod effect;

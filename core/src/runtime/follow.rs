@@ -7,6 +7,7 @@ use super::log::SlotFile;
 use super::replicator::{Replicator, State};
 use super::rewind::Save;
 use super::settle::Standing;
+use super::shared::Stopped;
 use crate::replication::{CatchUp, CatchUpEffect, CatchUpEvent};
 use crate::sqlite::CheckpointProgress;
 use crate::types::{Error, ErrorKind, Event, Params, Position, Result, Txid};
@@ -252,7 +253,7 @@ impl Replicator {
         self.shared.degraded(&error);
         if final_kind {
             self.state = State::Stopped;
-            self.shared.see(|view| view.stopped = Some(Arc::new(error)));
+            self.shared.see(|view| view.stopped = Some(Stopped(Arc::new(error))));
         } else {
             self.next_look = clock::now() + self.shared.timing.pull.max(Duration::from_millis(100));
         }

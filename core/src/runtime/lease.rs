@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::clock;
-use super::shared::{Message, Shared};
+use super::shared::{Message, Shared, Stopped};
 use crate::election::{Effect, Election, Event, Found, LeaseRecord, Reason, SwapOutcome, Version};
 use crate::lease_store::{LeaseStore, LeaseVersion, Register, Swap};
 use crate::sqlite::Shut;
@@ -110,7 +110,7 @@ impl LeaseTask {
             Effect::Recovered => self.shared.recovered(),
             Effect::Failed(error) => {
                 self.shared.see(|view| {
-                    view.stopped = Some(Arc::new(error));
+                    view.stopped = Some(Stopped(Arc::new(error)));
                 });
                 return Performed::Over;
             }

@@ -2,7 +2,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -139,7 +139,7 @@ impl Node {
             replicator: to_replicator,
             election: to_election,
             dirty: AtomicBool::new(false),
-            tenure: Shared::new_tenure(),
+            tenure: AtomicU64::new(0),
             closing: AtomicBool::new(false),
         });
         let connection = ConnectionOptions::new(Place::File(files.database().to_path_buf()), true);
@@ -198,7 +198,7 @@ impl Node {
     fn wait_open(&self, deadline: Monotonic) -> Result<()> {
         self.until(deadline, "the database did not open", |view| {
             if let Some(error) = &view.stopped {
-                return Some(Err(copy_of(error)));
+                return Some(Err(copy_of(&error.0)));
             }
             (view.role == Role::Leader || view.caught_up).then_some(Ok(()))
         })?
@@ -439,8 +439,10 @@ fn probe_once(runtime: &Runtime, files: &LocalFiles, options: &NodeOptions) -> R
     if files.is_probed(&name) {
         return Ok(());
     }
-    let (bucket, root) = (Arc::clone(&options.bucket), options.root.clone());
-    block_on(runtime, async move { probe(&*bucket, &root).await })?;
+    // On a thread of its own: this one may belong to another runtime, which forbids to block on a future.
+    let probing = || runtime.block_on(probe(&*options.bucket, &options.root));
+    thread::scope(|scope| scope.spawn(probing).join())
+        .map_err(|_| Error::new(ErrorKind::Internal, "the probe of the bucket panicked"))??;
     files.set_probed(&name)
 }
 

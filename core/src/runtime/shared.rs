@@ -38,14 +38,14 @@ pub(crate) struct Shared {
     /// Set by the first commit after the replicator has looked; keeps later ones from telling it again.
     pub(super) dirty: AtomicBool,
     /// The tenure that is not over; 0 while there is none. What belongs to another is given up.
-    tenure: AtomicU64,
+    pub(super) tenure: AtomicU64,
     pub(super) closing: AtomicBool,
 }
 
 /// The connections to the local database.
 pub(crate) struct Connections {
-    pub(super) writer: Arc<Writer>,
-    pub(super) pool: ReadPool,
+    pub(crate) writer: Arc<Writer>,
+    pub(crate) pool: ReadPool,
 }
 
 /// How often and how long.
@@ -83,8 +83,18 @@ pub(crate) struct View {
     /// The epochs' first slots, as far as this node saw them: whose slot a txid is.
     pub(crate) epochs: Vec<(Epoch, Txid)>,
     /// Why the node cannot go on; it serves reads of what it has.
-    pub(crate) stopped: Option<Arc<Error>>,
+    pub(crate) stopped: Option<Stopped>,
     pub(crate) closed: bool,
+}
+
+/// An error that ended something, shared.
+#[derive(Clone, Debug)]
+pub(crate) struct Stopped(pub(crate) Arc<Error>);
+
+impl PartialEq for Stopped {
+    fn eq(&self, other: &Stopped) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// What the replicator is told.
@@ -118,10 +128,6 @@ impl Shared {
 
     pub(super) fn set_tenure(&self, tenure: Option<Tenure>) {
         self.tenure.store(tenure.map_or(0, |t| t.0), Ordering::Release);
-    }
-
-    pub(super) fn new_tenure() -> AtomicU64 {
-        AtomicU64::new(0)
     }
 
     /// Tells the replicator; it may be gone at the end.

@@ -14,6 +14,7 @@ mod create;
 mod cursor;
 mod failure;
 mod gate;
+mod once;
 mod policy;
 mod pool;
 mod row;
@@ -21,11 +22,14 @@ mod session;
 mod statement;
 mod transaction;
 mod writer;
+#[cfg(test)]
+mod writer_tests;
 
 pub(crate) use backup::backup;
 pub(crate) use connection::{Connection, ConnectionOptions, Place};
 pub(crate) use create::create_database;
 pub(crate) use gate::{Clock, Gate, Shut};
+pub(crate) use once::{Once, Request};
 pub(crate) use policy::Caller;
 pub(crate) use pool::{PoolOptions, ReadPool};
 pub(crate) use session::WriterSession;
