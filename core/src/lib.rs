@@ -13,7 +13,7 @@ mod sqlite;
 pub mod types;
 pub mod wal;
 
-pub use database::{Builder, HaQLite, Session, Transaction};
+pub use database::{Builder, HaQLite, Restore, RestoredDatabase, Session, Transaction};
 pub use runtime::{RoleEvents, Subscription};
 pub use sqlite::{LocalRow, RowCursor};
 pub use types::{

@@ -7,11 +7,13 @@ mod engine;
 mod handle;
 mod local;
 mod node_engine;
+mod restore;
 mod session;
 mod store_url;
 mod transaction;
 
 pub use builder::Builder;
 pub use handle::HaQLite;
+pub use restore::{Restore, RestoredDatabase};
 pub use session::Session;
 pub use transaction::Transaction;

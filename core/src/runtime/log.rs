@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use super::local_files::LocalFiles;
 use crate::bucket::{Body, Bucket, Key, Layout, Put, PutMode, PutOptions, Range};
 use crate::ltx::{Decoder, Header};
 use crate::replication::{Floor, Genesis, LogFile, PutAnswer, SlotFacts};
@@ -18,7 +17,8 @@ pub(crate) struct Log {
     bucket: Arc<dyn Bucket>,
     root: String,
     layout: Layout,
-    files: Arc<LocalFiles>,
+    /// Where large objects are staged.
+    staging: PathBuf,
     staged: Arc<AtomicU64>,
 }
 
@@ -50,10 +50,10 @@ pub(crate) struct Staged(PathBuf);
 const PIECE: u64 = 8 << 20;
 
 impl Log {
-    /// The log below `root` (empty, or ending in a slash).
-    pub(crate) fn new(bucket: Arc<dyn Bucket>, root: String, files: Arc<LocalFiles>) -> Log {
+    /// The log below `root` (empty, or ending in a slash). Large objects are staged in a folder that exists.
+    pub(crate) fn new(bucket: Arc<dyn Bucket>, root: String, staging: PathBuf) -> Log {
         let layout = bucket.layout();
-        Log { bucket, root, layout, files, staged: Arc::new(AtomicU64::new(0)) }
+        Log { bucket, root, layout, staging, staged: Arc::new(AtomicU64::new(0)) }
     }
 
     /// The log's name for people.
@@ -161,7 +161,7 @@ impl Log {
             return Ok(Some(Fetched::Memory(first.body)));
         }
         let number = self.staged.fetch_add(1, Ordering::Relaxed);
-        let staged = Staged(self.files.staging(&format!("fetch-{number}")));
+        let staged = Staged(self.staging.join(format!(".fetch-{}-{number}", std::process::id())));
         let doing = || format!("staging {key}");
         let mut file = File::create(&staged.0).map_err(|e| Error::io(doing(), e))?;
         file.write_all(&first.body).map_err(|e| Error::io(doing(), e))?;

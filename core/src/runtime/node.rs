@@ -125,7 +125,7 @@ impl Node {
         let clock: crate::sqlite::Clock = Arc::new(clock::now);
         let gate = Arc::new(Gate::shut_for(Shut::NotLeader { leader: None }, clock));
         let shared = Arc::new(Shared {
-            log: Log::new(Arc::clone(&options.bucket), options.root.clone(), Arc::clone(&files)),
+            log: Log::new(Arc::clone(&options.bucket), options.root.clone(), files.staging("")),
             files: Arc::clone(&files),
             gate,
             session,

@@ -53,3 +53,29 @@ fn a_follower_leads_when_the_leader_closes_and_when_it_hands_over() {
     assert_eq!(count(&a), 3);
     a.close_blocking().unwrap();
 }
+
+#[test]
+fn a_restore_needs_nothing_but_the_bucket() {
+    let (bucket, folder) = (bucket(), tempfile::tempdir().unwrap());
+    let a = open(node(&bucket, "a"), folder.path(), "a");
+    let first = insert(&a, "one").bookmark;
+    a.wait_durable_blocking(&first, Duration::from_secs(5)).unwrap();
+    let second = insert(&a, "two").bookmark;
+    a.wait_durable_blocking(&second, Duration::from_secs(5)).unwrap();
+    let restore = || haqlite::Restore::new(&bucket).db_name("app");
+
+    let latest = folder.path().join("latest.db");
+    let restored = restore().run(&latest).unwrap();
+    assert_eq!(restored.position, a.position());
+    let copy = haqlite::HaQLite::local(&latest, "").unwrap();
+    assert_eq!(count(&copy), 2);
+    drop(copy);
+    assert_eq!(restore().run(&latest).unwrap_err().kind(), haqlite::ErrorKind::InUse);
+
+    let earlier = folder.path().join("earlier.db");
+    restore().txid(first.txid.get()).run(&earlier).unwrap();
+    assert_eq!(count(&haqlite::HaQLite::local(&earlier, "").unwrap()), 1);
+    let beyond = restore().txid(1000).run(folder.path().join("beyond.db")).unwrap_err();
+    assert_eq!(beyond.kind(), haqlite::ErrorKind::InvalidArgument);
+    a.close_blocking().unwrap();
+}
