@@ -11,7 +11,8 @@ pub enum ByteOrder {
 
 impl ByteOrder {
     /// The order of this machine, in which the header of the wal-index is summed.
-    pub const NATIVE: ByteOrder = if cfg!(target_endian = "big") { ByteOrder::Big } else { ByteOrder::Little };
+    pub const NATIVE: ByteOrder =
+        if cfg!(target_endian = "big") { ByteOrder::Big } else { ByteOrder::Little };
 }
 
 /// The checksum of `bytes` that goes on from `start`: two Fibonacci-weighted sums over pairs of words.

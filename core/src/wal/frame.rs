@@ -53,7 +53,8 @@ impl FrameCursor {
     /// Takes the next frame if it continues the generation: its salts and its cumulative checksum fit. `None`
     /// leaves the cursor where it was.
     pub fn verify(&mut self, header: &[u8; FRAME_HEADER_BYTES], data: &[u8]) -> Option<Frame> {
-        let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let word =
+            |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         if header[8..16] != self.point.salts.0 {
             return None;
         }

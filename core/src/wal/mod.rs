@@ -14,7 +14,8 @@ pub use checksum::{ByteOrder, checksum};
 pub use frame::{FRAME_HEADER_BYTES, Frame, FrameCursor, frame_offset};
 pub use header::{WAL_HEADER_BYTES, WalHeader};
 pub use index::{
-    FRAMES_PER_REGION, INDEX_HEADER_BYTES, INDEX_REGION_BYTES, INDEX_SLOTS, IndexHeader, IndexPlace, hash_slot,
+    FRAMES_PER_REGION, INDEX_HEADER_BYTES, INDEX_REGION_BYTES, INDEX_SLOTS, IndexHeader, IndexPlace,
+    hash_slot,
 };
 pub use point::{Salts, WalPoint};
 pub use scan::{Scan, Scanner};

@@ -14,7 +14,8 @@ use crate::sqlite::wal_handle::WalHandle;
 use crate::types::PageNumber;
 use crate::wal::{Salts, WalPoint};
 
-const NAME: &str = "sqlite::wal_handle::tests::crashes::a_killed_follower_is_at_the_boundary_that_its_wal_proves";
+const NAME: &str =
+    "sqlite::wal_handle::tests::crashes::a_killed_follower_is_at_the_boundary_that_its_wal_proves";
 const FOLDER: &str = "HAQLITE_TEST_KILLED_FOLLOWER";
 const STATES: usize = 24;
 const ROUNDS: u64 = 30;
@@ -68,9 +69,9 @@ fn load(folder: &Path) -> Vec<Group> {
     (0..STATES)
         .map(|state| {
             let bytes = std::fs::read(folder.join(format!("group-{state}"))).unwrap();
-            let pages = bytes[4..].chunks_exact(1028).map(|page| {
-                (PageNumber::new(word(page)).unwrap(), page[4..].to_vec())
-            });
+            let pages = bytes[4..]
+                .chunks_exact(1028)
+                .map(|page| (PageNumber::new(word(page)).unwrap(), page[4..].to_vec()));
             Group { db_size: word(&bytes), pages: pages.collect() }
         })
         .collect()

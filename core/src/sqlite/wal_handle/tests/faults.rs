@@ -101,7 +101,9 @@ fn die(node: &mut Node, group: &Group, death: Death) {
 
 #[test]
 fn a_dead_injector_leaves_the_state_before_or_after_its_group() {
-    for death in [Death::BeforeTheCommitFrame, Death::BeforeTheIndex, Death::AmidTheIndex, Death::AmidTheHeader] {
+    for death in
+        [Death::BeforeTheCommitFrame, Death::BeforeTheIndex, Death::AmidTheIndex, Death::AmidTheHeader]
+    {
         for somebody_is_connected in [true, false] {
             let mut pair = Pair::new("PRAGMA page_size=1024");
             pair.write(&insert(1, 300, 700));

@@ -11,8 +11,10 @@ use crate::wal::{ByteOrder, Frame, FrameCursor, Salts, WalHeader, WalPoint};
 fn plain(dir: &Path, name: &str) -> (PathBuf, PageSize) {
     let path = dir.join(name);
     let conn = rusqlite::Connection::open(&path).unwrap();
-    conn.execute_batch("PRAGMA page_size=1024; PRAGMA journal_mode=WAL; CREATE TABLE t(id INTEGER PRIMARY KEY, v);")
-        .unwrap();
+    conn.execute_batch(
+        "PRAGMA page_size=1024; PRAGMA journal_mode=WAL; CREATE TABLE t(id INTEGER PRIMARY KEY, v);",
+    )
+    .unwrap();
     conn.execute_batch(&insert(1, 50, 700)).unwrap();
     (path, PageSize::new(1024).unwrap())
 }

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -44,7 +44,8 @@ fn reader(path: PathBuf, stop: Arc<AtomicBool>, reads: Arc<AtomicU64>) -> JoinHa
 
 /// The same in another process, with the SQLite that the system has.
 fn foreign_reader(path: &Path) -> Child {
-    let script = ".timeout 0\nBEGIN; SELECT sum(balance) FROM account; SELECT n FROM step; COMMIT;\n".repeat(400);
+    let script =
+        ".timeout 0\nBEGIN; SELECT sum(balance) FROM account; SELECT n FROM step; COMMIT;\n".repeat(400);
     let mut child = Command::new("sqlite3")
         .args(["-bail", "-readonly", path.to_str().unwrap()])
         .stdin(Stdio::piped())
@@ -163,7 +164,11 @@ fn a_snapshot_stays_what_it_was_while_everything_goes_on() {
     assert_eq!(image(&mut of_file), before);
     drop(of_wal);
     for round in 1..4 {
-        pair.write(&format!("UPDATE t SET v = v || 'x' WHERE id % {} = 0; {}", round + 1, insert(round * 1000, 50, 700)));
+        pair.write(&format!(
+            "UPDATE t SET v = v || 'x' WHERE id % {} = 0; {}",
+            round + 1,
+            insert(round * 1000, 50, 700)
+        ));
         pair.ship();
         pair.follower.checkpointer.passive().unwrap();
         pair.follower.checkpoint_and_reset();

@@ -105,7 +105,8 @@ fn the_lock_page_is_never_shipped_and_never_missed() {
     assert!(group.pages.iter().any(|(number, _)| number.get() > lock_page));
     pair.follower.inject(&group);
     assert_same(&pair.leader.path, &pair.follower.path);
-    let blob = |path| connect(path).query_row("SELECT v FROM t WHERE id = 2", [], |row| row.get::<_, Vec<u8>>(0));
+    let blob =
+        |path| connect(path).query_row("SELECT v FROM t WHERE id = 2", [], |row| row.get::<_, Vec<u8>>(0));
     assert_eq!(blob(&pair.leader.path).unwrap(), blob(&pair.follower.path).unwrap());
     let lock_page = Group { pages: vec![(page(lock_page), vec![0; 65536])], db_size: group.db_size };
     let refused = pair.follower.handle.inject(&mut lock_page.source(), lock_page.db_size, &mut |_| Ok(()));
