@@ -156,11 +156,6 @@ impl WalHandle {
         }
     }
 
-    /// Has the system put the WAL on the disk.
-    pub(crate) fn sync(&mut self) -> Result<()> {
-        self.raw.sync_wal()
-    }
-
     /// Length and change counter of the database file as it lies on the disk, without what the WAL adds.
     pub(crate) fn main_file(&self) -> Result<MainFile> {
         let mut counter = [0; 4];

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -205,7 +205,7 @@ fn check(folder: &Path, path: &Path, model: &[Vec<Vec<u8>>]) {
     assert_eq!(number(&connect(path), "SELECT n FROM s"), states[proven] as i64);
 }
 
-fn observe(path: &PathBuf) -> (Connection, i64) {
+fn observe(path: &Path) -> (Connection, i64) {
     let conn = connect(path);
     conn.execute_batch("BEGIN").unwrap();
     let seen = number(&conn, "SELECT n * 1000000000 + (SELECT sum(length(v)) FROM t) FROM s");
@@ -237,7 +237,7 @@ fn a_killed_follower_is_at_the_boundary_that_its_wal_proves() {
         }
         drop(child);
         check(dir.path(), &path, &model);
-        for (conn, seen) in pinned {
+        if let Some((conn, seen)) = pinned {
             assert_eq!(
                 number(&conn, "SELECT n * 1000000000 + (SELECT sum(length(v)) FROM t) FROM s"),
                 seen,

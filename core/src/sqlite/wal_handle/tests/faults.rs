@@ -113,7 +113,7 @@ fn a_dead_injector_leaves_the_state_before_or_after_its_group() {
             let new = content(&pair.leader.path);
             let group = pair.leader.capture().unwrap();
             let reader = somebody_is_connected.then(|| connect(&pair.follower.path));
-            for reader in &reader {
+            if let Some(reader) = &reader {
                 reader.execute_batch("BEGIN").unwrap();
                 assert_eq!(content_of(reader), old);
             }
