@@ -13,8 +13,11 @@ mod sqlite;
 pub mod types;
 pub mod wal;
 
+pub use database::{Builder, HaQLite, Session, Transaction};
+pub use runtime::{RoleEvents, Subscription};
+pub use sqlite::{LocalRow, RowCursor};
 pub use types::{
     BatchResult, Bookmark, Consistency, CoordinatorConfig, Durability, Error, ErrorKind, Event,
-    ExecuteResult, HaMode, LeaseConfig, NodeId, Outcome, Params, Position, ReadOptions, Result, Role, Row,
-    Rows, SqlValue, Statement, Status, TxMode, validate_mode_role,
+    ExecuteResult, FromColumn, FromValue, HaMode, LeaseConfig, NodeId, Outcome, Params, Position,
+    ReadOptions, Result, Role, Row, Rows, SqlValue, Statement, Status, TxMode, ValueRef, validate_mode_role,
 };

@@ -2,7 +2,20 @@
 //!
 //! Every promise that the log needs from a store is in the contract of [`Bucket`] and in its laws suite.
 
+mod blocking;
+mod clock;
+mod credentials;
+mod directory;
+mod directory_list;
+mod faulty;
+mod join;
 mod key;
+pub mod laws;
+mod memory;
+mod probe;
+#[cfg(feature = "s3")]
+mod s3;
+mod url;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,7 +23,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::types::Result;
+pub use credentials::S3Credentials;
+pub use directory::DirectoryBucket;
+pub use faulty::{Call, Fault, FaultyBucket};
+pub(crate) use join::join_all;
 pub use key::{Key, Layout};
+pub use memory::MemoryBucket;
+pub use probe::probe;
+#[cfg(feature = "s3")]
+pub use s3::{S3Bucket, S3Options};
+pub use url::{Opened, UrlOptions, open_url};
 
 /// Objects by key, with conditional writes.
 ///
@@ -32,12 +54,19 @@ pub trait Bucket: Send + Sync + 'static {
     /// Stores `body` at `key` as a whole or not at all.
     async fn put(&self, key: &str, body: Body, options: PutOptions) -> Result<Put>;
 
-    /// The objects whose key begins with `prefix`, in the order of their keys, from after `start_after`
-    /// on. One page; go on after its last key while `more` is set. May lag behind writes.
+    /// The objects whose key begins with `prefix`, from after `start_after` on. One page; go on after its
+    /// last key while `more` is set. May lag behind writes. Writes nothing.
+    ///
+    /// Keys that differ only after their last slash come in their order, byte by byte. Stores differ in how
+    /// they order others, so what needs an order or several pages lists one such folder.
     async fn list(&self, prefix: &str, start_after: Option<&str>) -> Result<Listing>;
 
     /// Deletes the object, if it still is the `version`. Deleting what is not there is done.
     async fn delete(&self, key: &str, version: Option<&Version>) -> Result<Delete>;
+
+    /// The time by the clock that stamps `last_modified_ms`, in milliseconds since 1970. It costs a
+    /// request: ask only when an age has to be known.
+    async fn now_ms(&self) -> Result<i64>;
 }
 
 /// What identifies the content that an object has: an ETag, a hash.
@@ -87,7 +116,7 @@ pub enum Body {
 pub enum PutMode {
     /// Only if there is no object at the key.
     Create,
-    /// Only if the object has this version.
+    /// Only if the object has this version. For small bodies: a store may refuse one above 16 MiB.
     Replace(Version),
     /// Always.
     Overwrite,
@@ -100,7 +129,7 @@ pub struct PutOptions {
     pub mode: PutMode,
     /// Milliseconds since 1970 that a log file carries, kept where Litestream looks for it.
     pub timestamp_ms: Option<i64>,
-    /// Uploads in parts whatever the size, so that a probe can try it.
+    /// Uploads in parts whatever the size, so that a probe can try it. A replacement never is.
     pub in_parts: bool,
 }
 
@@ -132,12 +161,10 @@ pub enum Delete {
 /// One page of a listing.
 #[derive(Clone, Debug)]
 pub struct Listing {
-    /// The objects, in the order of their keys.
+    /// The objects, in the order that [`Bucket::list`] says.
     pub objects: Vec<Listed>,
     /// Whether there are more after the last one.
     pub more: bool,
-    /// When the store answered, by its own clock, in milliseconds since 1970.
-    pub date_ms: i64,
 }
 
 /// An object in a listing.
@@ -170,5 +197,23 @@ impl<T: Bucket + ?Sized> Bucket for Arc<T> {
     }
     async fn delete(&self, key: &str, version: Option<&Version>) -> Result<Delete> {
         (**self).delete(key, version).await
+    }
+    async fn now_ms(&self) -> Result<i64> {
+        (**self).now_ms().await
+    }
+}
+
+/// Most objects in one page of a listing.
+const PAGE: usize = 1000;
+
+/// The bytes of an object of `size` bytes that `range` covers.
+fn covered(range: Range, size: u64) -> std::ops::Range<u64> {
+    match range {
+        Range::Whole => 0..size,
+        Range::Part { offset, length } => {
+            let start = offset.min(size);
+            start..start.saturating_add(length).min(size)
+        }
+        Range::Last(length) => size.saturating_sub(length)..size,
     }
 }

@@ -1,1 +1,17 @@
 //! The handle and the builder: what applications see.
+
+mod async_verbs;
+mod builder;
+mod cluster;
+mod engine;
+mod handle;
+mod local;
+mod node_engine;
+mod session;
+mod store_url;
+mod transaction;
+
+pub use builder::Builder;
+pub use handle::HaQLite;
+pub use session::Session;
+pub use transaction::Transaction;

@@ -1,9 +1,15 @@
 //! The port to the register that the lease is kept in, and its adapters.
 
+mod bucket;
+pub mod laws;
+mod memory;
+
 use async_trait::async_trait;
 use std::sync::Arc;
 
 use crate::types::Result;
+pub use bucket::BucketLeaseStore;
+pub use memory::MemoryLeaseStore;
 
 /// A compare-and-swap register by key.
 ///
@@ -40,7 +46,8 @@ pub struct Register {
     pub version: LeaseVersion,
 }
 
-/// The version of a register: never the same for two bodies that were there one after the other.
+/// The version of a register: never the same for two different bodies. It may be made from the body, so a
+/// writer never writes the same body twice.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct LeaseVersion(pub String);
 

@@ -1,1 +1,26 @@
-//! Decisions about the log: catch-up, shipping, positions, the journal. Pure.
+//! Decisions about the log: what the local files prove, what to fetch, when to ship, what an answer
+//! means. Pure: time and the results of I/O come in as arguments, and what to do comes out.
+
+mod catch_up;
+#[cfg(test)]
+mod catch_up_tests;
+mod floor;
+mod genesis;
+mod journal;
+#[cfg(test)]
+mod journal_tests;
+mod plan;
+#[cfg(test)]
+mod plan_tests;
+mod shipper;
+#[cfg(test)]
+mod shipper_tests;
+mod slot;
+
+pub(crate) use catch_up::{CatchUp, CatchUpEffect, CatchUpEvent};
+pub(crate) use floor::Floor;
+pub(crate) use genesis::Genesis;
+pub(crate) use journal::{Journal, MainFile, Record, RecordKind};
+pub(crate) use plan::{LogFile, Plan, plan_restore};
+pub(crate) use shipper::{Draft, PutAnswer, Shipper, ShipperEffect, ShipperEvent};
+pub(crate) use slot::SlotFacts;

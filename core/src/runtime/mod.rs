@@ -1,1 +1,39 @@
 //! The one place that spawns tasks and threads and reads the clock: it performs what the pure floors decide.
+//!
+//! A node has one *lease task* (drives the election, opens and shuts the gate), one *replicator* thread (owns
+//! the local replica: follows, promotes, ships), one *checkpoint* thread, and the server's tasks.
+
+mod apply;
+mod blocking;
+mod checkpoints;
+mod clock;
+mod complete;
+mod draft;
+mod events;
+mod follow;
+mod forward;
+mod found;
+mod heartbeat;
+mod journal_file;
+mod lead;
+mod lease;
+mod local_files;
+mod log;
+mod node;
+mod peers;
+mod promote;
+mod replica;
+mod replicator;
+mod restore;
+mod rewind;
+mod role_events;
+mod service;
+mod settle;
+mod shared;
+
+pub(crate) use blocking::run_blocking;
+pub(crate) use clock::now as boot_clock;
+pub(crate) use complete::complete;
+pub use events::Subscription;
+pub(crate) use node::{Node, NodeOptions, lease_key};
+pub use role_events::RoleEvents;

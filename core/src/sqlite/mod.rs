@@ -7,3 +7,34 @@ pub(crate) use wal_handle::{
     CheckpointProgress, Checkpointer, MainFile, PageSource, Published, Snapshot, WalHandle,
     self_test as wal_self_test,
 };
+mod backup;
+mod cache;
+mod connection;
+mod create;
+mod cursor;
+mod failure;
+mod gate;
+mod once;
+mod policy;
+mod pool;
+mod row;
+mod session;
+mod statement;
+mod transaction;
+mod writer;
+#[cfg(test)]
+mod writer_tests;
+
+pub(crate) use backup::backup;
+pub(crate) use connection::{Connection, ConnectionOptions, Place};
+pub(crate) use create::create_database;
+pub(crate) use gate::{Clock, Gate, Shut};
+pub(crate) use once::{Once, Request};
+pub(crate) use policy::Caller;
+pub(crate) use pool::{PoolOptions, ReadPool};
+pub(crate) use session::WriterSession;
+pub(crate) use transaction::WriterTransaction;
+pub(crate) use writer::{TransactionLimits, Writer, WriterOptions};
+
+pub use cursor::RowCursor;
+pub use row::LocalRow;

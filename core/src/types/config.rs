@@ -32,6 +32,9 @@ pub struct LeaseConfig {
     pub address: String,
     /// How long a lease holds after the renewal that made it, in seconds.
     pub ttl_secs: u64,
+    /// The time to live to the millisecond, instead of `ttl_secs`; renewals and polls then follow it in the
+    /// proportions of the defaults.
+    pub ttl: Option<Duration>,
     /// How often the leader renews.
     pub renew_interval: Duration,
     /// How often a follower reads the lease.
@@ -49,6 +52,7 @@ impl LeaseConfig {
             instance_id: instance_id.into(),
             address: address.into(),
             ttl_secs: 5,
+            ttl: None,
             renew_interval: Duration::from_secs(2),
             follower_poll_interval: Duration::from_secs(1),
             required_expired_reads: 1,

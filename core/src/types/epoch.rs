@@ -9,6 +9,8 @@ pub struct Epoch(u64);
 impl Epoch {
     /// Nobody has led yet, or the file was written by another tool.
     pub const ZERO: Epoch = Epoch(0);
+    /// The first epoch that anybody leads with.
+    pub const FIRST: Epoch = Epoch(1);
     /// The highest epoch that a file header can hold.
     pub const MAX: Epoch = Epoch((1 << 48) - 1);
 

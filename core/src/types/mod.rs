@@ -19,6 +19,7 @@ mod status;
 mod transaction_mode;
 mod txid;
 mod value;
+mod value_ref;
 
 pub use bookmark::Bookmark;
 pub use chain::Chain;
@@ -39,3 +40,4 @@ pub use status::Status;
 pub use transaction_mode::TxMode;
 pub use txid::Txid;
 pub use value::{Params, SqlValue};
+pub use value_ref::{FromColumn, ValueRef};

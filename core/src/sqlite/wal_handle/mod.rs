@@ -8,6 +8,7 @@
 
 mod barrier;
 mod checkpointer;
+mod commit;
 mod error;
 mod index;
 mod inject;

@@ -1,0 +1,297 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::handle::HaQLite;
+use super::node_engine::NodeEngine;
+use super::store_url::{Stores, open_stores};
+use crate::bucket::{Bucket, S3Credentials};
+use crate::lease_store::LeaseStore;
+use crate::runtime::{Node, NodeOptions, lease_key, run_blocking};
+use crate::types::{
+    CoordinatorConfig, Durability, Error, ErrorKind, HaMode, NodeId, Result, Role, validate_mode_role,
+};
+
+/// How a database of a cluster is opened. [`Builder::bucket`] is enough; everything else has a default.
+///
+/// ```no_run
+/// # async fn open() -> haqlite::Result<()> {
+/// let db = haqlite::HaQLite::builder()
+///     .bucket("s3://my-bucket")
+///     .open("/data/my.db", "CREATE TABLE IF NOT EXISTS users (id INTEGER PRIMARY KEY, name TEXT);")
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a builder does nothing before `open`"]
+#[derive(Clone)]
+pub struct Builder {
+    pub(super) bucket: Option<String>,
+    pub(super) storage: Option<Arc<dyn Bucket>>,
+    pub(super) storage_url: Option<String>,
+    pub(super) lease_store: Option<Arc<dyn LeaseStore>>,
+    pub(super) lease_url: Option<String>,
+    pub(super) not_built: Option<&'static str>,
+    db_name: Option<String>,
+    prefix: String,
+    pub(super) endpoint: Option<String>,
+    pub(super) region: Option<String>,
+    pub(super) credentials: Option<S3Credentials>,
+    instance_id: Option<NodeId>,
+    address: Option<String>,
+    forwarding_port: Option<u16>,
+    secret: Option<String>,
+    mode: HaMode,
+    role: Option<Role>,
+    durability: Durability,
+    coordinator_config: CoordinatorConfig,
+    open_timeout: Duration,
+    adopt: bool,
+}
+
+impl Builder {
+    pub(super) fn new() -> Builder {
+        Builder {
+            bucket: None,
+            storage: None,
+            storage_url: None,
+            lease_store: None,
+            lease_url: None,
+            not_built: None,
+            db_name: None,
+            prefix: "haqlite/".to_owned(),
+            endpoint: None,
+            region: None,
+            credentials: None,
+            instance_id: None,
+            address: None,
+            forwarding_port: None,
+            secret: None,
+            mode: HaMode::SingleWriter,
+            role: None,
+            durability: Durability::default(),
+            coordinator_config: CoordinatorConfig::default(),
+            open_timeout: Duration::from_secs(30),
+            adopt: false,
+        }
+    }
+
+    /// Keeps the log and the lease in the bucket that this URL names: `s3://bucket/prefix?endpoint=&region=`,
+    /// `file:///folder`, `memory://name`.
+    pub fn bucket(mut self, url: impl Into<String>) -> Builder {
+        self.bucket = Some(url.into());
+        self
+    }
+
+    /// Keeps the log in this bucket.
+    pub fn storage(mut self, bucket: impl Bucket) -> Builder {
+        self.storage = Some(Arc::new(bucket));
+        self
+    }
+
+    /// Another name of [`Builder::storage`].
+    pub fn walrust_storage(self, bucket: impl Bucket) -> Builder {
+        self.storage(bucket)
+    }
+
+    /// Keeps the lease in this store.
+    pub fn lease_store(mut self, store: impl LeaseStore) -> Builder {
+        self.lease_store = Some(Arc::new(store));
+        self
+    }
+
+    /// Keeps the log in the bucket that this URL names; `HAQLITE_STORAGE_URL` is the same.
+    pub fn storage_url(mut self, url: impl Into<String>) -> Builder {
+        self.storage_url = Some(url.into());
+        self
+    }
+
+    /// Keeps the lease in the bucket that this URL names; `HAQLITE_LEASE_URL` is the same.
+    pub fn lease_url(mut self, url: impl Into<String>) -> Builder {
+        self.lease_url = Some(url.into());
+        self
+    }
+
+    /// Keeps the lease behind an HTTP endpoint. Not implemented: `open` says so.
+    pub fn lease_endpoint(mut self, _url: impl Into<String>, _token: impl Into<String>) -> Builder {
+        self.not_built = Some("leases over HTTP (`lease_endpoint`) are not implemented yet");
+        self
+    }
+
+    /// Keeps the manifest where this URL says. Not implemented: `open` says so.
+    pub fn manifest_url(mut self, _url: impl Into<String>) -> Builder {
+        self.not_built = Some("manifest stores (`manifest_url`) are not implemented yet");
+        self
+    }
+
+    /// Keeps the manifest behind an HTTP endpoint. Not implemented: `open` says so.
+    pub fn manifest_endpoint(mut self, _url: impl Into<String>, _token: impl Into<String>) -> Builder {
+        self.not_built = Some("manifest stores (`manifest_endpoint`) are not implemented yet");
+        self
+    }
+
+    /// The database's name in the bucket; the file's stem by default.
+    pub fn db_name(mut self, name: impl Into<String>) -> Builder {
+        self.db_name = Some(name.into());
+        self
+    }
+
+    /// What stands before the name in the bucket; `haqlite/` by default.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Builder {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// The S3 server, if it is not Amazon's.
+    pub fn endpoint(mut self, url: impl Into<String>) -> Builder {
+        self.endpoint = Some(url.into());
+        self
+    }
+
+    /// The S3 region.
+    pub fn region(mut self, region: impl Into<String>) -> Builder {
+        self.region = Some(region.into());
+        self
+    }
+
+    /// The key for S3; by default what the AWS tools would take.
+    pub fn credentials(mut self, credentials: S3Credentials) -> Builder {
+        self.credentials = Some(credentials);
+        self
+    }
+
+    /// The node's name; by default `FLY_MACHINE_ID`, or one that is made up at the first open.
+    pub fn instance_id(mut self, id: impl Into<NodeId>) -> Builder {
+        self.instance_id = Some(id.into());
+        self
+    }
+
+    /// Where other nodes reach this one, `http://host:port`; by default Fly's private address, or the host's
+    /// name, and loopback without a secret.
+    pub fn address(mut self, address: impl Into<String>) -> Builder {
+        self.address = Some(address.into());
+        self
+    }
+
+    /// The port for other nodes; 0 for any. By default 18080, or any if that is taken.
+    pub fn forwarding_port(mut self, port: u16) -> Builder {
+        self.forwarding_port = Some(port);
+        self
+    }
+
+    /// What nodes show each other. Without one the node listens on loopback only.
+    pub fn secret(mut self, secret: impl Into<String>) -> Builder {
+        self.secret = Some(secret.into());
+        self
+    }
+
+    /// The topology.
+    pub fn mode(mut self, mode: HaMode) -> Builder {
+        self.mode = mode;
+        self
+    }
+
+    /// `Leader`: `open` fails if another node leads. `Follower`: never leads. By default the lease decides.
+    pub fn role(mut self, role: Role) -> Builder {
+        self.role = Some(role);
+        self
+    }
+
+    /// What an acknowledged write has survived.
+    pub fn durability(mut self, durability: Durability) -> Builder {
+        self.durability = durability;
+        self
+    }
+
+    /// Timing of the coordination.
+    pub fn coordinator_config(mut self, config: CoordinatorConfig) -> Builder {
+        self.coordinator_config = config;
+        self
+    }
+
+    /// How long `open` may take; 30 s by default.
+    pub fn open_timeout(mut self, timeout: Duration) -> Builder {
+        self.open_timeout = timeout;
+        self
+    }
+
+    /// Takes a database at the path that has no local state (a restore, a copy) for the log's: it is compared
+    /// with the log page by page, and what differs is saved beside it.
+    pub fn adopt(mut self, adopt: bool) -> Builder {
+        self.adopt = adopt;
+        self
+    }
+
+    /// Opens the database: returns when this node leads, or follows at the tail that it saw, and the schema
+    /// is in the database. The schema must be idempotent; the leader of the moment runs it.
+    pub fn open(
+        self,
+        path: impl AsRef<Path>,
+        schema: &str,
+    ) -> impl Future<Output = Result<HaQLite>> + Send + 'static {
+        let (path, schema) = (path.as_ref().to_path_buf(), schema.to_owned());
+        run_blocking(move || self.open_blocking(path, &schema))
+    }
+
+    /// As [`Builder::open`], on the caller's thread; also inside of another tokio runtime.
+    pub fn open_blocking(self, path: impl AsRef<Path>, schema: &str) -> Result<HaQLite> {
+        validate_mode_role(self.mode, self.role)?;
+        if let Some(what) = self.not_built {
+            return Err(Error::new(ErrorKind::NotImplemented, what));
+        }
+        let path = path.as_ref();
+        let stores = open_stores(&self)?;
+        let options = self.node_options(path, schema, stores)?;
+        Ok(HaQLite::over(Arc::new(NodeEngine::new(Node::open(options)?))))
+    }
+
+    fn node_options(self, path: &Path, schema: &str, stores: Stores) -> Result<NodeOptions> {
+        let Durability::Continuous { interval } = self.durability;
+        if interval.is_zero() {
+            let message = "the shipping interval is zero: the smallest useful one is a millisecond";
+            return Err(Error::new(ErrorKind::InvalidConfig, message));
+        }
+        if self.coordinator_config.wal_cap_bytes < 1 << 20 {
+            return Err(Error::new(ErrorKind::InvalidConfig, "the WAL's limit is below 1 MiB"));
+        }
+        let name = match self.db_name {
+            Some(name) => name,
+            None => path
+                .file_stem()
+                .map(|stem| stem.to_string_lossy().into_owned())
+                .ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "the path names no file"))?,
+        };
+        let root = format!("{}{}{name}/", stores.root, self.prefix);
+        let default_key = lease_key(&root, stores.bucket.layout());
+        Ok(NodeOptions {
+            path: path.to_path_buf(),
+            schema: schema.to_owned(),
+            lease_key: stores.lease_root.map_or(default_key, |lease_root| {
+                lease_key(&format!("{lease_root}{}{name}/", self.prefix), stores.bucket.layout())
+            }),
+            bucket: stores.bucket,
+            root,
+            lease_store: stores.lease,
+            role: self.role,
+            instance_id: self.instance_id,
+            address: self.address,
+            port: self.forwarding_port,
+            secret: self.secret,
+            lease: self.coordinator_config.lease,
+            ship_interval: interval,
+            pull_interval: self.coordinator_config.follower_pull_interval,
+            wal_cap_bytes: self.coordinator_config.wal_cap_bytes,
+            open_timeout: self.open_timeout,
+            adopt: self.adopt,
+        })
+    }
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("prefix", &self.prefix)
+            .field("role", &self.role)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,221 @@
+use crate::types::{Chain, Epoch, Error, Position, Result, SessionId, Txid};
+use crate::wal::{Salts, WalPoint};
+
+/// The local journal: what this node knew about its own WAL and the log, oldest first.
+///
+/// The journal proves nothing by itself. A record counts only as far as the WAL that SQLite recovered
+/// proves its point; what the file holds and the WAL does not is a memory of frames that are gone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Journal {
+    records: Vec<Record>,
+}
+
+/// One entry: 96 bytes, little-endian, the last 8 of them a hash of the others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Record {
+    /// What it says.
+    pub(crate) kind: RecordKind,
+    /// A point of the WAL.
+    pub(crate) point: WalPoint,
+    /// A position of the log.
+    pub(crate) position: Position,
+}
+
+/// What a record says of its point and position.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum RecordKind {
+    /// The database at the point is the log at the position.
+    Boundary,
+    /// The frames up to the point were about to be sent as the position's slot by this session: if the
+    /// log has that slot with that chain, the point is a boundary.
+    Intent(SessionId),
+    /// From here on the node follows: later frames come from the log.
+    Following,
+    /// From here on the node leads with the position's epoch: later frames are its own commits.
+    Leading,
+    /// The node was closed cleanly at the point, with this main file: any change of it voids the proof.
+    Closed(MainFile),
+}
+
+/// What tells a main file that somebody changed from the one that was left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct MainFile {
+    /// Bytes.
+    pub(crate) size: u64,
+    /// The file's number in its file system.
+    pub(crate) inode: u64,
+    /// When it was last written, in nanoseconds since 1970.
+    pub(crate) modified_ns: i64,
+}
+
+/// The length of a record in the file, in bytes.
+pub(crate) const RECORD_BYTES: usize = 96;
+
+impl Journal {
+    /// The journal in these bytes. What follows the first damaged or incomplete record is ignored: it
+    /// was being written when the machine stopped.
+    pub(crate) fn decode(bytes: &[u8]) -> Journal {
+        let records =
+            bytes.chunks_exact(RECORD_BYTES).map_while(|chunk| Record::decode(chunk).ok()).collect();
+        Journal { records }
+    }
+
+    /// Adds a record that was written to the file.
+    pub(crate) fn push(&mut self, record: Record) {
+        self.records.push(record);
+    }
+
+    /// All records, oldest first.
+    pub(crate) fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// The points that a WAL may be asked to prove, oldest first, with what each would mean.
+    pub(crate) fn boundaries(&self) -> Vec<Record> {
+        self.records
+            .iter()
+            .filter(|r| matches!(r.kind, RecordKind::Boundary | RecordKind::Closed(_)))
+            .copied()
+            .collect()
+    }
+
+    /// The intents for the slot after `txid`, newest first.
+    pub(crate) fn intents_after(&self, txid: Txid) -> Vec<Record> {
+        let is_next = |r: &&Record| matches!(r.kind, RecordKind::Intent(_)) && r.position.txid == txid.next();
+        self.records.iter().rev().filter(is_next).copied().collect()
+    }
+
+    /// The newest position that the node ever recorded.
+    pub(crate) fn newest_position(&self) -> Option<Position> {
+        self.boundaries().last().map(|record| record.position)
+    }
+
+    /// Whether the node led when it stopped: frames without a record are then its own commits.
+    pub(crate) fn was_leading(&self) -> bool {
+        self.records
+            .iter()
+            .rev()
+            .find_map(|r| match r.kind {
+                RecordKind::Leading => Some(true),
+                RecordKind::Following => Some(false),
+                _ => None,
+            })
+            .unwrap_or(true)
+    }
+
+    /// The main file of a clean close, if that was the last thing that happened.
+    pub(crate) fn closed(&self) -> Option<MainFile> {
+        match self.records.last()?.kind {
+            RecordKind::Closed(main) => Some(main),
+            _ => None,
+        }
+    }
+
+    /// What a shorter journal must keep: everything about the newest two generations of the WAL, and the
+    /// newest word on the role.
+    pub(crate) fn compacted(&self) -> Journal {
+        let mut generations: Vec<Salts> = Vec::new();
+        for record in self.records.iter().rev() {
+            if !generations.contains(&record.point.salts) {
+                generations.push(record.point.salts);
+            }
+        }
+        generations.truncate(2);
+        let role =
+            self.records.iter().rposition(|r| matches!(r.kind, RecordKind::Leading | RecordKind::Following));
+        let newest_of_generation = |salts: Salts| {
+            self.records.iter().rposition(|r| r.point.salts == salts && r.kind == RecordKind::Boundary)
+        };
+        let newest: Vec<usize> = generations.iter().filter_map(|s| newest_of_generation(*s)).collect();
+        // Of each generation the newest boundary, what was recorded after it, and a few before it, which
+        // matter when a power cut took the frames that the newest one names.
+        const KEEP_BEFORE: usize = 256;
+        let first = newest.iter().min().map_or(0, |i| i.saturating_sub(KEEP_BEFORE));
+        let keep =
+            |i: usize, r: &Record| Some(i) == role || (i >= first && generations.contains(&r.point.salts));
+        let records = self.records.iter().enumerate().filter(|(i, r)| keep(*i, r)).map(|(_, r)| *r).collect();
+        Journal { records }
+    }
+
+    /// The bytes of the file.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        self.records.iter().flat_map(|r| r.encode()).collect()
+    }
+}
+
+impl Record {
+    /// The record's bytes in the file.
+    pub(crate) fn encode(&self) -> [u8; RECORD_BYTES] {
+        let (kind, extra) = match self.kind {
+            RecordKind::Boundary => (1, [0; 24]),
+            RecordKind::Intent(session) => {
+                let mut extra = [0; 24];
+                extra[..16].copy_from_slice(&session.to_bytes());
+                (2, extra)
+            }
+            RecordKind::Following => (3, [0; 24]),
+            RecordKind::Leading => (4, [0; 24]),
+            RecordKind::Closed(main) => {
+                let mut extra = [0; 24];
+                extra[..8].copy_from_slice(&main.size.to_le_bytes());
+                extra[8..16].copy_from_slice(&main.inode.to_le_bytes());
+                extra[16..].copy_from_slice(&main.modified_ns.to_le_bytes());
+                (5, extra)
+            }
+        };
+        let mut bytes = [0; RECORD_BYTES];
+        bytes[0] = kind;
+        bytes[8..16].copy_from_slice(&self.position.txid.get().to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.position.epoch.get().to_le_bytes());
+        bytes[24..40].copy_from_slice(&self.position.chain.to_bytes());
+        bytes[40..48].copy_from_slice(&self.point.salts.0);
+        bytes[48..52].copy_from_slice(&self.point.frame.to_le_bytes());
+        bytes[52..56].copy_from_slice(&self.point.checksum.0.to_le_bytes());
+        bytes[56..60].copy_from_slice(&self.point.checksum.1.to_le_bytes());
+        bytes[64..88].copy_from_slice(&extra);
+        let hash = blake3::hash(&bytes[..88]);
+        bytes[88..].copy_from_slice(&hash.as_bytes()[..8]);
+        bytes
+    }
+
+    /// The record in these bytes; `Corrupt` if they are none.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Record> {
+        let damaged = || Error::corrupt("a record of the local journal is damaged");
+        if bytes.len() != RECORD_BYTES || blake3::hash(&bytes[..88]).as_bytes()[..8] != bytes[88..] {
+            return Err(damaged());
+        }
+        let u64_at = |at: usize| u64::from_le_bytes(array(&bytes[at..at + 8]));
+        let u32_at = |at: usize| u32::from_le_bytes(array(&bytes[at..at + 4]));
+        let kind = match bytes[0] {
+            1 => RecordKind::Boundary,
+            2 => RecordKind::Intent(SessionId::from_bytes(array(&bytes[64..80]))),
+            3 => RecordKind::Following,
+            4 => RecordKind::Leading,
+            5 => RecordKind::Closed(MainFile {
+                size: u64_at(64),
+                inode: u64_at(72),
+                modified_ns: i64::from_le_bytes(array(&bytes[80..88])),
+            }),
+            _ => return Err(damaged()),
+        };
+        Ok(Record {
+            kind,
+            point: WalPoint {
+                salts: Salts(array(&bytes[40..48])),
+                frame: u32_at(48),
+                checksum: (u32_at(52), u32_at(56)),
+            },
+            position: Position {
+                txid: Txid::new(u64_at(8)),
+                epoch: Epoch::new(u64_at(16)).ok_or_else(damaged)?,
+                chain: Chain::from_bytes(array(&bytes[24..40])),
+            },
+        })
+    }
+}
+
+fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut array = [0; N];
+    array.copy_from_slice(bytes);
+    array
+}

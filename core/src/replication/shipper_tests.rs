@@ -1,0 +1,287 @@
+//! Transcripts: what the shipper does, step by step, under each kind of answer.
+
+use std::time::Duration;
+
+use super::{Draft, Floor, PutAnswer, Shipper, ShipperEffect, ShipperEvent, SlotFacts};
+use crate::types::{Chain, Epoch, Monotonic, Position, Txid};
+
+fn epoch(n: u64) -> Epoch {
+    Epoch::new(n).unwrap()
+}
+
+fn chain(n: u64, by: &str) -> Chain {
+    Chain::of(format!("{n} by {by}").as_bytes())
+}
+
+fn slot(n: u64, of: u64, by: &str) -> SlotFacts {
+    SlotFacts {
+        txid: Txid::new(n),
+        chain: chain(n, by),
+        previous: chain(n - 1, by),
+        epoch: epoch(of),
+        session: [9; 6],
+    }
+}
+
+struct Script {
+    shipper: Shipper,
+    transcript: String,
+}
+
+/// Runs `time event` lines against a shipper of epoch 5 that stands at slot 10.
+fn play(script: &str) -> String {
+    let confirmed = Position { txid: Txid::new(10), chain: chain(10, "old"), epoch: epoch(4) };
+    let shipper = Shipper::new(epoch(5), confirmed, Duration::from_millis(1000), 4096);
+    let mut run = Script { shipper, transcript: String::new() };
+    for line in script.lines().map(str::trim).filter(|l| !l.is_empty()) {
+        run.step(line);
+    }
+    run.transcript
+}
+
+impl Script {
+    fn step(&mut self, line: &str) {
+        let (time, event) = line.split_once(' ').unwrap();
+        let now = Monotonic::from_boot(Duration::from_millis(time.parse().unwrap()));
+        let next = self.shipper.confirmed().txid.get() + 1;
+        let words: Vec<&str> = event.split(' ').collect();
+        let event = match words[..] {
+            ["unshipped", bytes] => ShipperEvent::Unshipped(bytes.parse().unwrap()),
+            ["flush"] => ShipperEvent::Flush,
+            ["timer"] => ShipperEvent::Timer,
+            ["drafted"] => ShipperEvent::Drafted(Some(Draft {
+                position: Position { txid: Txid::new(next), chain: chain(next, "me"), epoch: epoch(5) },
+            })),
+            ["drafted", "nothing"] => ShipperEvent::Drafted(None),
+            ["stored"] => ShipperEvent::Put(PutAnswer::Stored),
+            ["refused"] => ShipperEvent::Put(PutAnswer::Refused),
+            ["ambiguous"] => ShipperEvent::Put(PutAnswer::Ambiguous),
+            ["slot", "mine"] => ShipperEvent::Slot(Some(slot(next, 5, "me"))),
+            ["slot", "epoch", of] => ShipperEvent::Slot(Some(slot(next, of.parse().unwrap(), "other"))),
+            ["slot", "absent"] => ShipperEvent::Slot(None),
+            ["floor", n] => ShipperEvent::Floor(Floor(Txid::new(n.parse().unwrap()))),
+            ["read-failed"] => ShipperEvent::ReadFailed,
+            _ => panic!("unknown event {event:?}"),
+        };
+        let effect = self.shipper.handle(now, event);
+        let text = match effect {
+            None => "-".to_owned(),
+            Some(ShipperEffect::Confirmed(position)) => format!("Confirmed {}", position.txid),
+            Some(ShipperEffect::Fenced(slot)) => format!("Fenced by epoch {}", slot.epoch),
+            Some(ShipperEffect::Overtaken(slot)) => format!("Overtaken by epoch {}", slot.epoch),
+            Some(ShipperEffect::WakeAt(t)) => format!("WakeAt {}", t.since_boot().as_millis()),
+            Some(other) => format!("{other:?}"),
+        };
+        self.transcript.push_str(&text);
+        self.transcript.push('\n');
+    }
+}
+
+#[track_caller]
+fn same(script: &str, expected: &str) {
+    let expected: String =
+        expected.lines().map(str::trim).filter(|l| !l.is_empty()).map(|l| l.to_owned() + "\n").collect();
+    assert_eq!(play(script), expected);
+}
+
+#[test]
+fn the_fence_is_confirmed_only_by_a_floor_read_after_it() {
+    same(
+        "0 flush
+         1 drafted
+         2 stored
+         3 floor 10",
+        "Draft(Txid(11))
+         Put(Txid(11))
+         ReadFloor
+         Confirmed 11",
+    );
+}
+
+#[test]
+fn a_fence_in_a_deleted_slot_confirms_nothing() {
+    same(
+        "0 flush
+         1 drafted
+         2 stored
+         3 floor 11
+         4 unshipped 100",
+        "Draft(Txid(11))
+         Put(Txid(11))
+         ReadFloor
+         Unknown
+         -",
+    );
+}
+
+#[test]
+fn later_slots_need_no_floor_and_wait_for_the_interval() {
+    same(
+        "0 flush
+         1 drafted
+         2 stored
+         3 floor 0
+         10 unshipped 100
+         1000 timer
+         1001 drafted
+         1002 unshipped 100
+         1003 stored
+         1004 unshipped 100
+         2000 timer",
+        "Draft(Txid(11))
+         Put(Txid(11))
+         ReadFloor
+         Confirmed 11
+         WakeAt 1000
+         Draft(Txid(12))
+         Put(Txid(12))
+         -
+         Confirmed 12
+         WakeAt 2000
+         Draft(Txid(13))",
+    );
+}
+
+#[test]
+fn much_to_ship_does_not_wait() {
+    same(
+        "0 flush
+         1 drafted
+         2 stored
+         3 floor 0
+         10 unshipped 4096",
+        "Draft(Txid(11))
+         Put(Txid(11))
+         ReadFloor
+         Confirmed 11
+         Draft(Txid(12))",
+    );
+}
+
+#[test]
+fn an_ambiguous_answer_is_repeated_until_it_is_definite() {
+    same(
+        "0 flush
+         1 drafted
+         2 ambiguous
+         20 timer
+         52 timer
+         60 ambiguous
+         160 timer
+         161 refused
+         162 slot mine
+         163 read-failed
+         363 timer
+         364 floor 3",
+        "Draft(Txid(11))
+         Put(Txid(11))
+         WakeAt 52
+         WakeAt 52
+         Put(Txid(11))
+         WakeAt 160
+         Put(Txid(11))
+         ReadSlot(Txid(11))
+         ReadFloor
+         WakeAt 363
+         ReadFloor
+         Confirmed 11",
+    );
+}
+
+#[test]
+fn a_fence_gives_way_to_lower_epochs_and_stands_down_before_others() {
+    let meet = |foreign: &str| {
+        play(&format!("0 flush\n1 drafted\n2 refused\n3 slot epoch {foreign}\n4 floor 0"))
+            .lines()
+            .last()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(meet("4"), "Overtaken by epoch 4");
+    assert_eq!(meet("5"), "Fenced by epoch 5", "an equal epoch is not ours");
+    assert_eq!(meet("6"), "Fenced by epoch 6");
+}
+
+#[test]
+fn a_leading_session_is_fenced_by_any_foreign_slot() {
+    same(
+        "0 flush
+         1 drafted
+         2 stored
+         3 floor 0
+         10 unshipped 9999
+         11 drafted
+         12 refused
+         13 slot epoch 2
+         14 floor 0
+         15 flush",
+        "Draft(Txid(11))
+         Put(Txid(11))
+         ReadFloor
+         Confirmed 11
+         Draft(Txid(12))
+         Put(Txid(12))
+         ReadSlot(Txid(12))
+         ReadFloor
+         Fenced by epoch 2
+         -",
+    );
+}
+
+#[test]
+fn a_refusal_in_a_hole_is_unknown() {
+    same(
+        "0 flush
+         1 drafted
+         2 refused
+         3 slot epoch 2
+         4 floor 11",
+        "Draft(Txid(11))
+         Put(Txid(11))
+         ReadSlot(Txid(11))
+         ReadFloor
+         Unknown",
+    );
+}
+
+#[test]
+fn a_refusal_without_an_object_is_tried_again() {
+    same(
+        "0 flush
+         1 drafted
+         2 refused
+         3 slot absent
+         53 timer
+         54 stored",
+        "Draft(Txid(11))
+         Put(Txid(11))
+         ReadSlot(Txid(11))
+         WakeAt 53
+         Put(Txid(11))
+         ReadFloor",
+    );
+}
+
+#[test]
+fn an_idle_leader_sends_nothing() {
+    same(
+        "0 flush
+         1 drafted
+         2 stored
+         3 floor 0
+         5000 timer
+         6000 unshipped 0
+         7000 flush
+         8000 unshipped 100
+         8001 drafted nothing",
+        "Draft(Txid(11))
+         Put(Txid(11))
+         ReadFloor
+         Confirmed 11
+         -
+         -
+         -
+         Draft(Txid(12))
+         -",
+    );
+}

@@ -1,0 +1,170 @@
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+
+use bytes::Bytes;
+
+use super::log::Staged;
+use super::replica::{Boundary, Replica};
+use crate::bucket::Body;
+use crate::ltx::{Encoded, Encoder, Header, Origin};
+use crate::replication::{Draft, Record, RecordKind};
+use crate::sqlite::Published;
+use crate::types::{Epoch, Error, PageNumber, Position, Result, SessionId};
+
+/// A slot's file that is ready to be sent: its bytes stay the same however often they are sent.
+pub(crate) struct Prepared {
+    /// The slot.
+    pub(crate) draft: Draft,
+    /// Where the database is when the slot is confirmed.
+    pub(crate) boundary: Boundary,
+    /// What the file's header says of the time.
+    pub(crate) timestamp_ms: i64,
+    body: PreparedBody,
+}
+
+enum PreparedBody {
+    Memory(Bytes),
+    Staged(Staged),
+}
+
+/// Who writes a slot, and when.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Author {
+    /// The epoch of the leadership.
+    pub(crate) epoch: Epoch,
+    /// The session that leads.
+    pub(crate) session: SessionId,
+    /// Milliseconds since 1970.
+    pub(crate) now_ms: i64,
+}
+
+/// Batches whose pages exceed this many bytes are encoded into a file.
+const MEMORY_LIMIT: u64 = 32 << 20;
+
+impl Prepared {
+    /// The bytes, to be sent.
+    pub(crate) fn body(&self) -> Body {
+        match &self.body {
+            PreparedBody::Memory(bytes) => Body::Bytes(bytes.clone()),
+            PreparedBody::Staged(staged) => Body::File(staged.path().to_path_buf()),
+        }
+    }
+}
+
+impl Replica {
+    /// Makes the slot after the boundary out of the frames up to `until`, and its intent durable.
+    ///
+    /// The file holds the newest image of every page that those frames changed and the database still has,
+    /// and every page by which it grew: SQLite may leave out free pages, and a restore would miss them.
+    /// Without frames it is the fence of an idle database: page 1 and the size as of the boundary, which
+    /// changes nothing.
+    pub(crate) fn draft(&mut self, until: &Published, author: Author) -> Result<Prepared> {
+        let from = self.boundary;
+        let (pages, size) = if until.point == from.point {
+            (BTreeMap::from([(PageNumber::FIRST, None)]), from.size)
+        } else {
+            self.changed_pages(until)?
+        };
+        self.prepare(&pages, size, until, author)
+    }
+
+    fn prepare(
+        &mut self,
+        pages: &BTreeMap<PageNumber, Option<u32>>,
+        size: u32,
+        until: &Published,
+        author: Author,
+    ) -> Result<Prepared> {
+        let from = self.boundary;
+        let txid = from.position.txid.next();
+        let origin = Origin::new(author.epoch, from.position.chain, author.session);
+        let commit = PageNumber::new(size).ok_or_else(|| Error::corrupt("the database has no pages"))?;
+        let header = Header::slot(txid, self.page_size(), commit, author.now_ms, origin);
+        let estimate = pages.len() as u64 * u64::from(self.page_size().get());
+        let name = format!("slot-{txid}-{}", author.epoch);
+        let (encoded, body) = if estimate <= MEMORY_LIMIT {
+            let mut bytes = Vec::new();
+            let encoded = self.encode(&mut bytes, header, pages, until)?;
+            (encoded, PreparedBody::Memory(bytes.into()))
+        } else {
+            let staged = Staged::new(self.files.staging(&name));
+            let file = File::create(staged.path()).map_err(|e| Error::io("staging a slot", e))?;
+            let mut writer = BufWriter::new(file);
+            let encoded = self.encode(&mut writer, header, pages, until)?;
+            writer.flush().map_err(|e| Error::io("staging a slot", e))?;
+            (encoded, PreparedBody::Staged(staged))
+        };
+        let position = Position { txid, chain: encoded.chain, epoch: author.epoch };
+        let boundary = Boundary { point: until.point, position, size };
+        self.journal.append_durably(Record {
+            kind: RecordKind::Intent(author.session),
+            point: until.point,
+            position,
+        })?;
+        Ok(Prepared { draft: Draft { position }, boundary, timestamp_ms: author.now_ms, body })
+    }
+
+    /// Makes slot 1: every page of the database as it is, after `start`, the position of the genesis. The
+    /// write lock must be held; the boundary becomes `start`.
+    pub(crate) fn draft_base(&mut self, start: Position, author: Author) -> Result<Prepared> {
+        let published = self.published()?;
+        self.boundary = Boundary { point: published.point, position: start, size: 0 };
+        let lock_page = self.page_size().lock_page();
+        let every = (1..=published.db_size).filter_map(PageNumber::new).filter(|page| *page != lock_page);
+        let pages = every.map(|page| (page, None)).collect();
+        self.prepare(&pages, published.db_size, &published, author)
+    }
+
+    /// BLAKE3 over all pages as they are, in order.
+    pub(crate) fn base_hash(&mut self) -> Result<[u8; 32]> {
+        let published = self.published()?;
+        let mut data = vec![0; self.page_size().bytes()];
+        let mut hasher = blake3::Hasher::new();
+        let lock_page = self.page_size().lock_page();
+        for page in (1..=published.db_size).filter_map(PageNumber::new).filter(|page| *page != lock_page) {
+            self.wal.read_page_at(page, published.point.frame, &mut data)?;
+            hasher.update(&data);
+        }
+        Ok(*hasher.finalize().as_bytes())
+    }
+
+    /// The slot is confirmed: the boundary moves to it.
+    pub(crate) fn confirm(&mut self, prepared: &Prepared) -> Result<()> {
+        self.set_boundary(prepared.boundary)
+    }
+
+    /// The pages of the slot, with the frame that holds the newest image where there is one, and the size.
+    fn changed_pages(&mut self, until: &Published) -> Result<(BTreeMap<PageNumber, Option<u32>>, u32)> {
+        let from = self.boundary;
+        let scan = self.wal.scan(&from.point, Some(&until.point))?;
+        let lock_page = self.page_size().lock_page();
+        let mut pages: BTreeMap<PageNumber, Option<u32>> =
+            scan.pages.iter().map(|(page, frame)| (*page, Some(*frame))).collect();
+        let kept = from.size.min(scan.smallest_db_size);
+        let grown = (kept + 1..=scan.db_size).filter_map(PageNumber::new).filter(|p| *p != lock_page);
+        for page in grown {
+            pages.entry(page).or_insert(None);
+        }
+        Ok((pages, scan.db_size))
+    }
+
+    fn encode<W: Write>(
+        &mut self,
+        writer: W,
+        header: Header,
+        pages: &BTreeMap<PageNumber, Option<u32>>,
+        until: &Published,
+    ) -> Result<Encoded> {
+        let mut data = vec![0; self.page_size().bytes()];
+        let mut encoder = Encoder::new(writer, header)?;
+        for (page, frame) in pages {
+            match frame {
+                Some(frame) => self.wal.read_frame(*frame, &mut data)?,
+                None => self.wal.read_page_at(*page, until.point.frame, &mut data)?,
+            }
+            encoder.page(*page, &data)?;
+        }
+        encoder.finish()
+    }
+}

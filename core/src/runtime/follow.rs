@@ -1,0 +1,265 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::clock;
+use super::local_files::LocalFiles;
+use super::log::SlotFile;
+use super::replicator::{Replicator, State};
+use super::rewind::Save;
+use super::settle::Standing;
+use super::shared::Stopped;
+use crate::replication::{CatchUp, CatchUpEffect, CatchUpEvent};
+use crate::sqlite::CheckpointProgress;
+use crate::types::{Error, ErrorKind, Event, Params, Position, Result, Txid};
+
+/// Slots are applied in groups of about so many bytes of files.
+const GROUP_BYTES: u64 = 16 << 20;
+/// Above this the follower's WAL is checkpointed and begun anew.
+pub(super) const RESET_BYTES: u64 = 4 << 20;
+/// Every so many looks that find nothing, the end of the log is proven with the floor.
+const PROVE_EVERY: u32 = 16;
+
+/// How the frames beyond the boundary stand after they were judged.
+pub(super) enum Settled {
+    /// There are none.
+    Clean,
+    /// There are commits of our own, and the log ends before them.
+    Tail,
+}
+
+impl Replicator {
+    /// One look at the log: what is new is applied. Failures are reported and tried again.
+    pub(super) fn look(&mut self) {
+        self.next_look = clock::now() + self.shared.timing.pull;
+        let prove = !self.shared.view.borrow().caught_up || self.looks.is_multiple_of(PROVE_EVERY);
+        self.looks = self.looks.wrapping_add(1);
+        let result = match self.replica {
+            None => self.bootstrap(),
+            Some(_) => self.catch_up(prove).map(drop),
+        };
+        match result {
+            Ok(()) => self.shared.recovered(),
+            Err(error) => self.failed(error),
+        }
+    }
+
+    /// Reads the log to its end and applies it. With `prove`, gives the end that the floor has proven.
+    ///
+    /// While there are commits of our own beyond the boundary, nothing is applied, and the boundary is the
+    /// end as long as no slot follows it.
+    pub(super) fn catch_up(&mut self, prove: bool) -> Result<Option<Position>> {
+        self.replica()?.stop_leading()?;
+        if let Settled::Tail = self.settle()? {
+            return Ok(Some(self.replica()?.boundary().position));
+        }
+        self.replica()?.follow()?;
+        let mut reader = CatchUp::new(self.replica()?.boundary().position, GROUP_BYTES);
+        let mut slots: Vec<SlotFile> = Vec::new();
+        let mut next = reader.handle(CatchUpEvent::Poll)?;
+        while let Some(effect) = next {
+            next = match effect {
+                CatchUpEffect::Fetch(txid) => match self.fetch_slot(txid)? {
+                    Some(slot) => {
+                        let found = CatchUpEvent::Found(slot.facts, slot.body.size());
+                        slots.push(slot);
+                        reader.handle(found)?
+                    }
+                    None => reader.handle(CatchUpEvent::Missing)?,
+                },
+                CatchUpEffect::Apply(_) => {
+                    self.apply(&slots)?;
+                    slots.clear();
+                    reader.handle(CatchUpEvent::Applied)?
+                }
+                CatchUpEffect::ReadFloor if !prove => return Ok(None),
+                CatchUpEffect::ReadFloor => {
+                    let floor = self.wait(self.shared.log.floor())?;
+                    reader.handle(CatchUpEvent::Floor(floor))?
+                }
+                CatchUpEffect::Current(position) => {
+                    self.shared.see(|view| {
+                        view.caught_up = true;
+                        view.behind_since = None;
+                    });
+                    return Ok(Some(position));
+                }
+                CatchUpEffect::Replan => {
+                    self.rebuild(Save::Nothing)?;
+                    return self.catch_up(prove);
+                }
+            };
+        }
+        Ok(None)
+    }
+
+    /// Judges the frames beyond the boundary until they are accounted for, or are our own tail at the end
+    /// of the log.
+    pub(super) fn settle(&mut self) -> Result<Settled> {
+        loop {
+            let replica = self.replica()?;
+            let txid = replica.boundary().position.txid;
+            let questions = replica.has_frames_beyond()? || replica.has_intents();
+            if !questions {
+                return Ok(Settled::Clean);
+            }
+            let next = self.fetch_slot(txid.next())?;
+            if next.is_none() && self.wait(self.shared.log.floor())?.covers(txid.next()) {
+                self.rebuild(Save::Tail)?;
+                continue;
+            }
+            match self.replica()?.settle(next.as_ref().map(|slot| &slot.facts))? {
+                Standing::Clean => return Ok(Settled::Clean),
+                Standing::Tail => return Ok(Settled::Tail),
+                Standing::Advanced => self.moved(),
+                Standing::Residue => self.redo()?,
+                Standing::Diverged => self.rebuild(Save::Tail)?,
+            }
+        }
+    }
+
+    /// Applies the log from the boundary to its tail as one group over frames that came from it.
+    fn redo(&mut self) -> Result<()> {
+        let mut slots: Vec<SlotFile> = Vec::new();
+        let mut bytes = 0;
+        let mut txid = self.replica()?.boundary().position.txid.next();
+        while let Some(slot) = self.fetch_slot(txid)? {
+            bytes += slot.body.size();
+            slots.push(slot);
+            txid = txid.next();
+            if bytes > 16 * GROUP_BYTES {
+                return self.rebuild(Save::Differences);
+            }
+        }
+        if !self.replica()?.apply_over_residue(&slots)? {
+            return self.rebuild(Save::Differences);
+        }
+        self.moved();
+        Ok(())
+    }
+
+    /// Makes the database what the log is, by a comparison of all pages; what is lost is saved and
+    /// reported.
+    pub(super) fn rebuild(&mut self, save: Save) -> Result<()> {
+        let before = self.replica()?.boundary().position;
+        let staged = super::log::Staged::new(self.shared.files.staging("rebuild.db"));
+        let restored = self
+            .wait(self.shared.log.restore(staged.path(), None))?
+            .ok_or_else(|| Error::corrupt("the log has a genesis and no slot: it cannot be followed"))?;
+        if restored.position.txid < before.txid {
+            return Err(Error::corrupt(format!(
+                "the log ends at slot {}, before this node's {before}: it was cut or is another one",
+                restored.position.txid
+            )));
+        }
+        let request_ids = self.request_ids_after(before.txid);
+        let lost = self.replica()?.become_copy_of(staged.path(), &restored, save)?;
+        self.replica()?.follow()?;
+        self.moved();
+        if let Some(path) = lost {
+            tracing::warn!(path = %path.display(), from = before.txid.get(), to = restored.position.txid.get(),
+                "commits that never reached the log were saved and undone");
+            self.shared.events.emit(Event::TailLost {
+                path,
+                from: before.txid,
+                to: restored.position.txid,
+                request_ids,
+            });
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, slots: &[SlotFile]) -> Result<()> {
+        let cap = self.shared.timing.wal_cap;
+        if self.wal_bytes()? > cap && !self.replica()?.reset_wal()? {
+            self.ask_checkpoint();
+            let message = "a long read keeps the WAL from being reset: the replica waits for it";
+            return Err(Error::new(ErrorKind::Backpressure, message));
+        }
+        self.replica()?.apply(slots)?;
+        self.moved();
+        for slot in slots {
+            self.shared.epoch_began(slot.facts.epoch, slot.facts.txid);
+        }
+        if self.wal_bytes()? > RESET_BYTES {
+            self.ask_checkpoint();
+        }
+        Ok(())
+    }
+
+    /// Tells the view where the replica is.
+    pub(super) fn moved(&mut self) {
+        if let Some(replica) = &self.replica {
+            self.shared.applied(replica.boundary().position);
+        }
+    }
+
+    pub(super) fn fetch_slot(&self, txid: Txid) -> Result<Option<SlotFile>> {
+        self.wait(self.shared.log.slot(txid))
+    }
+
+    pub(super) fn ask_checkpoint(&self) {
+        if let Some(checkpoints) = &self.checkpoints {
+            checkpoints.ask();
+        }
+    }
+
+    pub(super) fn wal_bytes(&mut self) -> Result<u64> {
+        let replica = self.replica()?;
+        let frames = replica.published()?.point.frame;
+        Ok(u64::from(frames) * (u64::from(replica.page_size().get()) + 24))
+    }
+
+    /// A checkpoint ended: if everything is in the main file, the WAL may begin anew.
+    pub(super) fn checkpointed(&mut self, result: Result<Option<CheckpointProgress>>) {
+        let outcome = match result {
+            Ok(Some(done)) if done.backfilled == done.frames => match self.state {
+                State::Following => self.replica().and_then(|replica| {
+                    if replica.has_frames_beyond()? { Ok(false) } else { replica.reset_wal() }
+                }),
+                State::Leading(_) => self.reset_as_leader(),
+                State::Stopped => Ok(false),
+            },
+            Ok(_) => Ok(false),
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(true) => {}
+            Ok(false) => {
+                // Somebody reads from the WAL; cursors that are too old have to go.
+                if let Ok(connections) = self.shared.connections() {
+                    connections.pool.expire_cursors();
+                }
+            }
+            Err(error) => self.shared.degraded(&error.context("checkpoint")),
+        }
+        self.after_checkpoint();
+    }
+
+    /// The ids of forwarded requests among the commits that are about to be lost.
+    fn request_ids_after(&self, txid: Txid) -> Vec<String> {
+        const MOST: usize = 10_000;
+        let Ok(connections) = self.shared.connections() else { return Vec::new() };
+        let sql = format!("SELECT id FROM _haqlite_requests WHERE txid > {txid} AND id <> '' LIMIT {MOST}");
+        let rows = connections.pool.query(&sql, &Params::none(), &Default::default());
+        rows.map(|rows| rows.iter().filter_map(|row| row.get(0).ok()).collect()).unwrap_or_default()
+    }
+
+    /// Notes a failure of following. What more time may mend is tried again; the rest stops the node.
+    pub(super) fn failed(&mut self, error: Error) {
+        let final_kind = matches!(
+            error.kind(),
+            ErrorKind::Corrupt | ErrorKind::ForeignDatabase | ErrorKind::Internal | ErrorKind::InvalidConfig
+        );
+        self.shared.degraded(&error);
+        if final_kind {
+            self.state = State::Stopped;
+            self.shared.see(|view| view.stopped = Some(Stopped(Arc::new(error))));
+        } else {
+            self.next_look = clock::now() + self.shared.timing.pull.max(Duration::from_millis(100));
+        }
+    }
+
+    pub(super) fn files(&self) -> &Arc<LocalFiles> {
+        &self.shared.files
+    }
+}

@@ -1,0 +1,290 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::clock;
+use super::draft::{Author, Prepared};
+use super::follow::RESET_BYTES;
+use super::replicator::{Replicator, State};
+use super::shared::Message;
+use crate::election::{Event, Tenure};
+use crate::replication::{PutAnswer, Shipper, ShipperEffect, ShipperEvent};
+use crate::types::{Epoch, Error, ErrorKind, Result};
+
+/// A leadership: the shipper, what it has in flight, and who waits for it.
+pub(super) struct Leading {
+    pub(super) tenure: Tenure,
+    pub(super) epoch: Epoch,
+    pub(super) shipper: Shipper,
+    pub(super) prepared: Option<Arc<Prepared>>,
+    /// Numbers what was asked for, so that a late answer to something else is not taken for it.
+    pub(super) operation: u64,
+    pub(super) drains: Vec<oneshot::Sender<Result<()>>>,
+    /// Writers wait until the WAL has begun anew.
+    pub(super) stalled: bool,
+    /// Whether there are frames that no slot has.
+    pub(super) behind: bool,
+}
+
+/// How long one answer of the bucket is waited for; afterwards it is ambiguous.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// So many bytes of the WAL are shipped without waiting for the interval.
+pub(super) const SHIP_BYTES: u64 = 4 << 20;
+
+impl Leading {
+    /// Whether there is something to watch at short intervals.
+    pub(super) fn is_busy(&self) -> bool {
+        self.behind || self.stalled || !self.shipper.is_idle() || !self.drains.is_empty()
+    }
+
+    /// Tells those who wait that it did not happen.
+    pub(super) fn fail_drains(self, why: &str) {
+        for drain in self.drains {
+            let _ = drain.send(Err(Error::new(ErrorKind::NotLeader, why)));
+        }
+    }
+}
+
+impl Replicator {
+    /// Looks at the WAL, and ships if it is time.
+    pub(super) fn ship_on_time(&mut self) {
+        let State::Leading(_) = &self.state else { return };
+        // Cleared before the WAL is read: a commit after this tells again.
+        self.shared.dirty.store(false, std::sync::atomic::Ordering::Release);
+        let bytes = match self.replica().and_then(|replica| replica.bytes_beyond()) {
+            Ok(bytes) => bytes,
+            Err(error) => return self.stand_down(&error),
+        };
+        if bytes > 0 {
+            // Watched at short intervals from here on: hints would only cost the writers.
+            self.shared.dirty.store(true, std::sync::atomic::Ordering::Release);
+        }
+        let State::Leading(leading) = &mut self.state else { return };
+        leading.behind = bytes > 0;
+        let effect = leading.shipper.handle(clock::now(), ShipperEvent::Unshipped(bytes));
+        let behind_since = leading.shipper.dirty_since();
+        self.shared.see(|view| {
+            view.unshipped_bytes = bytes;
+            view.behind_since = behind_since;
+        });
+        self.follow_through(effect);
+        self.watch_wal();
+        self.finish_drains();
+    }
+
+    /// Ships what there is without waiting.
+    pub(super) fn flush(&mut self) {
+        let State::Leading(leading) = &mut self.state else { return };
+        let effect = leading.shipper.handle(clock::now(), ShipperEvent::Flush);
+        self.follow_through(effect);
+        self.ship_on_time();
+    }
+
+    /// The answer to something that the shipper asked for.
+    pub(super) fn answered(&mut self, operation: u64, event: ShipperEvent, error: Option<Error>) {
+        let State::Leading(leading) = &mut self.state else { return };
+        if leading.operation != operation {
+            return;
+        }
+        match &error {
+            Some(error) => self.shared.degraded(error),
+            None => self.shared.recovered(),
+        }
+        let effect = leading.shipper.handle(clock::now(), event);
+        self.follow_through(effect);
+        self.ship_on_time();
+    }
+
+    fn follow_through(&mut self, first: Option<ShipperEffect>) {
+        let mut next = first;
+        while let Some(effect) = next {
+            next = match self.perform(effect) {
+                Ok(next) => next,
+                Err(error) => return self.stand_down(&error),
+            };
+        }
+    }
+
+    fn perform(&mut self, effect: ShipperEffect) -> Result<Option<ShipperEffect>> {
+        let State::Leading(leading) = &mut self.state else { return Ok(None) };
+        match effect {
+            ShipperEffect::Draft(_) => {
+                let draft = self.cut()?;
+                let State::Leading(leading) = &mut self.state else { return Ok(None) };
+                Ok(leading.shipper.handle(clock::now(), ShipperEvent::Drafted(draft)))
+            }
+            ShipperEffect::Put(txid) => {
+                let prepared = leading.prepared.clone().ok_or_else(|| {
+                    Error::new(ErrorKind::Internal, "a slot is to be sent and not prepared")
+                })?;
+                let log = self.shared.log.clone();
+                self.spawn(async move {
+                    let put = log.create_slot(txid, prepared.body(), prepared.timestamp_ms);
+                    match tokio::time::timeout(ANSWER_TIMEOUT, put).await {
+                        Ok((answer, error)) => (ShipperEvent::Put(answer), error),
+                        Err(_) => (ShipperEvent::Put(PutAnswer::Ambiguous), Some(late())),
+                    }
+                });
+                Ok(None)
+            }
+            ShipperEffect::ReadSlot(txid) => {
+                let log = self.shared.log.clone();
+                self.spawn(async move {
+                    match tokio::time::timeout(ANSWER_TIMEOUT, log.slot(txid)).await {
+                        Ok(Ok(slot)) => (ShipperEvent::Slot(slot.map(|slot| slot.facts)), None),
+                        Ok(Err(error)) => (ShipperEvent::ReadFailed, Some(error)),
+                        Err(_) => (ShipperEvent::ReadFailed, Some(late())),
+                    }
+                });
+                Ok(None)
+            }
+            ShipperEffect::ReadFloor => {
+                let log = self.shared.log.clone();
+                self.spawn(async move {
+                    match tokio::time::timeout(ANSWER_TIMEOUT, log.floor()).await {
+                        Ok(Ok(floor)) => (ShipperEvent::Floor(floor), None),
+                        Ok(Err(error)) => (ShipperEvent::ReadFailed, Some(error)),
+                        Err(_) => (ShipperEvent::ReadFailed, Some(late())),
+                    }
+                });
+                Ok(None)
+            }
+            ShipperEffect::Confirmed(_) => {
+                let prepared = leading.prepared.take();
+                if let (Some(prepared), Some(replica)) = (prepared, self.replica.as_mut()) {
+                    replica.confirm(&prepared)?;
+                }
+                self.moved();
+                Ok(None)
+            }
+            ShipperEffect::Fenced(slot) => {
+                let tenure = leading.tenure;
+                tracing::warn!(slot = slot.txid.get(), epoch = slot.epoch.get(), "fenced");
+                self.shared.gate.shut(crate::sqlite::Shut::Fenced { leader: None });
+                self.shared.tell_election(Event::Fenced { tenure, by: slot.epoch });
+                Ok(None)
+            }
+            ShipperEffect::Overtaken(_) | ShipperEffect::Unknown => {
+                Err(Error::new(ErrorKind::OutcomeUnknown, "the log was compacted over a slot in flight"))
+            }
+            ShipperEffect::WakeAt(_) => Ok(None),
+        }
+    }
+
+    /// Cuts a batch under the writer's mutex: commits from now on are in the slot after it. `None` if there
+    /// is nothing to ship.
+    fn cut(&mut self) -> Result<Option<crate::replication::Draft>> {
+        let State::Leading(leading) = &self.state else { return Ok(None) };
+        let epoch = leading.epoch;
+        let shared = Arc::clone(&self.shared);
+        let replica = self.replica()?;
+        let boundary = replica.boundary();
+        let slot = boundary.position.txid.next();
+        let published = shared.connections()?.writer.cut(|open| {
+            let published = replica.published()?;
+            if published.point != boundary.point {
+                open.txid = slot.next();
+            }
+            Ok::<_, Error>(published)
+        })?;
+        if published.point == boundary.point {
+            return Ok(None);
+        }
+        let author = Author { epoch, session: shared.session, now_ms: clock::wall_ms() };
+        let prepared = replica.draft(&published, author)?;
+        shared.see(|view| view.committed = slot);
+        let draft = prepared.draft;
+        let State::Leading(leading) = &mut self.state else { return Ok(None) };
+        leading.prepared = Some(Arc::new(prepared));
+        Ok(Some(draft))
+    }
+
+    fn spawn(&mut self, work: impl Future<Output = (ShipperEvent, Option<Error>)> + Send + 'static) {
+        let State::Leading(leading) = &mut self.state else { return };
+        leading.operation += 1;
+        let operation = leading.operation;
+        let shared = Arc::clone(&self.shared);
+        self.tokio.spawn(async move {
+            let (event, error) = work.await;
+            shared.tell_replicator(Message::Answer { operation, event, error });
+        });
+    }
+
+    /// Keeps the WAL bounded. Once everything in it is shipped it is checkpointed and begun anew; if writers
+    /// leave no moment for that, they are held up for one.
+    fn watch_wal(&mut self) {
+        let Ok(bytes) = self.wal_bytes() else { return };
+        let cap = self.shared.timing.wal_cap;
+        let State::Leading(leading) = &mut self.state else { return };
+        if bytes > RESET_BYTES && !leading.behind && leading.shipper.is_idle() {
+            self.ask_checkpoint();
+            return;
+        }
+        if bytes <= cap / 2 {
+            return;
+        }
+        if !leading.stalled {
+            leading.stalled = true;
+            if let Ok(connections) = self.shared.connections() {
+                connections.writer.stall(true);
+            }
+        }
+        if leading.shipper.is_idle() && leading.behind {
+            let effect = leading.shipper.handle(clock::now(), ShipperEvent::Flush);
+            self.follow_through(effect);
+        }
+    }
+
+    /// Begins the WAL anew if everything in it is shipped and in the main file.
+    pub(super) fn reset_as_leader(&mut self) -> Result<bool> {
+        let shared = Arc::clone(&self.shared);
+        let replica = self.replica()?;
+        // Under the writer's mutex, so that our own writer does not find the lock taken.
+        let connections = shared.connections()?;
+        connections.writer.cut(|_| {
+            if replica.has_frames_beyond()? {
+                return Ok(false);
+            }
+            replica.reset_wal()
+        })
+    }
+
+    /// Lets writers go on if the WAL is small again.
+    pub(super) fn after_checkpoint(&mut self) {
+        let Ok(bytes) = self.wal_bytes() else { return };
+        let cap = self.shared.timing.wal_cap;
+        let State::Leading(leading) = &mut self.state else { return };
+        if leading.stalled && bytes <= cap / 2 {
+            leading.stalled = false;
+            if let Ok(connections) = self.shared.connections() {
+                connections.writer.stall(false);
+            }
+        }
+    }
+
+    fn finish_drains(&mut self) {
+        let State::Leading(leading) = &mut self.state else { return };
+        if leading.behind || !leading.shipper.is_idle() {
+            return;
+        }
+        for drain in leading.drains.drain(..) {
+            let _ = drain.send(Ok(()));
+        }
+    }
+
+    /// Something went wrong that a leader cannot go on with: the lease is released, and the log is judged
+    /// anew as a follower.
+    pub(super) fn stand_down(&mut self, error: &Error) {
+        let State::Leading(leading) = &self.state else { return };
+        let tenure = leading.tenure;
+        self.shared.degraded(error);
+        self.shared.gate.shut(crate::sqlite::Shut::NotLeader { leader: None });
+        self.shared.tell_election(Event::Stalled { tenure });
+    }
+}
+
+fn late() -> Error {
+    let message = format!("the bucket did not answer within {ANSWER_TIMEOUT:?}");
+    Error::new(ErrorKind::StoreUnavailable, message)
+}

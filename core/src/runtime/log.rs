@@ -1,0 +1,255 @@
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+use super::local_files::LocalFiles;
+use crate::bucket::{Body, Bucket, Key, Layout, Put, PutMode, PutOptions, Range};
+use crate::ltx::{Decoder, Header};
+use crate::replication::{Floor, Genesis, LogFile, PutAnswer, SlotFacts};
+use crate::types::{Chain, Epoch, Error, ErrorKind, Result, Txid};
+
+/// The log in its bucket: slots, genesis, floor. Reads and writes objects, decides nothing.
+#[derive(Clone)]
+pub(crate) struct Log {
+    bucket: Arc<dyn Bucket>,
+    root: String,
+    layout: Layout,
+    files: Arc<LocalFiles>,
+    staged: Arc<AtomicU64>,
+}
+
+/// A slot's file, fetched, with what its header and hash say.
+#[derive(Debug)]
+pub(crate) struct SlotFile {
+    /// What it is.
+    pub(crate) facts: SlotFacts,
+    /// Its header.
+    pub(crate) header: Header,
+    /// Its bytes.
+    pub(crate) body: Fetched,
+}
+
+/// The bytes of an object: in memory if it is small, in a staging file that goes with this value if not.
+#[derive(Debug)]
+pub(crate) enum Fetched {
+    /// All bytes.
+    Memory(Bytes),
+    /// The staging file and its size.
+    Staged(Staged, u64),
+}
+
+/// A staging file, deleted when this value goes.
+#[derive(Debug)]
+pub(crate) struct Staged(PathBuf);
+
+/// Objects above this size are fetched in pieces of this size into a file.
+const PIECE: u64 = 8 << 20;
+
+impl Log {
+    /// The log below `root` (empty, or ending in a slash).
+    pub(crate) fn new(bucket: Arc<dyn Bucket>, root: String, files: Arc<LocalFiles>) -> Log {
+        let layout = bucket.layout();
+        Log { bucket, root, layout, files, staged: Arc::new(AtomicU64::new(0)) }
+    }
+
+    /// The log's name for people.
+    pub(crate) fn describe(&self) -> String {
+        format!("{} at {:?}", self.bucket.describe(), self.root)
+    }
+
+    /// The genesis object; `None` if there is none yet.
+    pub(crate) async fn genesis(&self) -> Result<Option<Genesis>> {
+        let object = self.bucket.get(&self.key(&Key::Genesis), Range::Whole).await?;
+        object.map(|object| Genesis::decode(&object.body)).transpose()
+    }
+
+    /// Creates the genesis. `Refused` if there is another one; the same one counts as created.
+    pub(crate) async fn create_genesis(&self, genesis: &Genesis) -> Result<PutAnswer> {
+        let body = Body::Bytes(genesis.encode().into());
+        let put = self.bucket.put(&self.key(&Key::Genesis), body, PutOptions::new(PutMode::Create)).await?;
+        match put {
+            Put::Stored(_) => Ok(PutAnswer::Stored),
+            Put::Refused => match self.genesis().await? {
+                Some(there) if there == *genesis => Ok(PutAnswer::Stored),
+                Some(_) => Ok(PutAnswer::Refused),
+                None => Ok(PutAnswer::Ambiguous),
+            },
+        }
+    }
+
+    /// The floor; 0 if it was never raised.
+    pub(crate) async fn floor(&self) -> Result<Floor> {
+        let object = self.bucket.get(&self.key(&Key::Floor), Range::Whole).await?;
+        object.map_or(Ok(Floor::default()), |object| Floor::decode(&object.body))
+    }
+
+    /// The slot, whole; `None` if there is no such object.
+    pub(crate) async fn slot(&self, txid: Txid) -> Result<Option<SlotFile>> {
+        let key = self.key(&Key::slot(txid));
+        let Some(body) = self.fetch_key(&key).await? else { return Ok(None) };
+        let header = Decoder::new(body.reader()?)
+            .map_err(|e| e.context(format_args!("slot {txid}")))?
+            .header()
+            .clone();
+        if header.min != txid || header.max != txid {
+            return Err(Error::corrupt(format!("the file of slot {txid} holds another slot")));
+        }
+        let chain = body.chain()?;
+        let facts = match header.origin {
+            Some(o) => SlotFacts { txid, chain, previous: o.previous, epoch: o.epoch, session: o.session },
+            None => SlotFacts { txid, chain, previous: Chain::ZERO, epoch: Epoch::ZERO, session: [0; 6] },
+        };
+        Ok(Some(SlotFile { facts, header, body }))
+    }
+
+    /// Creates the slot. Only `Stored` and `Refused` are definite; the error says what was ambiguous.
+    pub(crate) async fn create_slot(
+        &self,
+        txid: Txid,
+        body: Body,
+        timestamp_ms: i64,
+    ) -> (PutAnswer, Option<Error>) {
+        let options = PutOptions { mode: PutMode::Create, timestamp_ms: Some(timestamp_ms), in_parts: false };
+        match self.bucket.put(&self.key(&Key::slot(txid)), body, options).await {
+            Ok(Put::Stored(_)) => (PutAnswer::Stored, None),
+            Ok(Put::Refused) => (PutAnswer::Refused, None),
+            Err(error) => (PutAnswer::Ambiguous, Some(error)),
+        }
+    }
+
+    /// Every file of the log above the floor: compactions and snapshots first, slots last, so that a slot
+    /// that was compacted meanwhile is not missed.
+    pub(crate) async fn list(&self) -> Result<Vec<LogFile>> {
+        let mut files = Vec::new();
+        for level in (0..=9).rev() {
+            let prefix = Key::level_prefix(level, &self.root, self.layout);
+            let mut after: Option<String> = None;
+            loop {
+                let page = self.bucket.list(&prefix, after.as_deref()).await?;
+                for object in &page.objects {
+                    let key = Key::parse_file(&object.key, level, &self.root, self.layout);
+                    if let Some(Key::File { level, min, max }) = key {
+                        files.push(LogFile { level, min, max, size: object.size });
+                    }
+                }
+                after = page.objects.last().map(|object| object.key.clone());
+                if !page.more || after.is_none() {
+                    break;
+                }
+            }
+        }
+        let floor = self.floor().await?;
+        files.retain(|file| file.level > 0 || !floor.covers(file.max));
+        Ok(files)
+    }
+
+    /// A file of a listing, whole.
+    pub(crate) async fn fetch(&self, file: &LogFile) -> Result<Fetched> {
+        let key = self.key(&Key::File { level: file.level, min: file.min, max: file.max });
+        let gone = || Error::new(ErrorKind::StoreUnavailable, format!("{key} was deleted while it was read"));
+        self.fetch_key(&key).await?.ok_or_else(gone)
+    }
+
+    async fn fetch_key(&self, key: &str) -> Result<Option<Fetched>> {
+        let range = Range::Part { offset: 0, length: PIECE };
+        let Some(first) = self.bucket.get(key, range).await? else { return Ok(None) };
+        if first.body.len() as u64 == first.size {
+            return Ok(Some(Fetched::Memory(first.body)));
+        }
+        let number = self.staged.fetch_add(1, Ordering::Relaxed);
+        let staged = Staged(self.files.staging(&format!("fetch-{number}")));
+        let doing = || format!("staging {key}");
+        let mut file = File::create(&staged.0).map_err(|e| Error::io(doing(), e))?;
+        file.write_all(&first.body).map_err(|e| Error::io(doing(), e))?;
+        let mut offset = first.body.len() as u64;
+        while offset < first.size {
+            let range = Range::Part { offset, length: PIECE };
+            let part = self.bucket.get(key, range).await?.filter(|part| part.version == first.version);
+            let Some(part) = part.filter(|part| !part.body.is_empty()) else {
+                let message = format!("{key} changed while it was read");
+                return Err(Error::new(ErrorKind::StoreUnavailable, message));
+            };
+            file.write_all(&part.body).map_err(|e| Error::io(doing(), e))?;
+            offset += part.body.len() as u64;
+        }
+        Ok(Some(Fetched::Staged(staged, offset)))
+    }
+
+    fn key(&self, key: &Key) -> String {
+        key.path(&self.root, self.layout)
+    }
+}
+
+impl Staged {
+    /// The staging file at this path, which this value deletes when it goes.
+    pub(crate) fn new(path: PathBuf) -> Staged {
+        Staged(path)
+    }
+
+    /// The path.
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.0
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // What stays behind is cleared at the next open.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Fetched {
+    /// Bytes.
+    pub(crate) fn size(&self) -> u64 {
+        match self {
+            Fetched::Memory(bytes) => bytes.len() as u64,
+            Fetched::Staged(_, size) => *size,
+        }
+    }
+
+    /// A reader from the first byte on.
+    pub(crate) fn reader(&self) -> Result<FetchedReader> {
+        match self {
+            Fetched::Memory(bytes) => Ok(FetchedReader::Memory(io::Cursor::new(bytes.clone()))),
+            Fetched::Staged(staged, _) => {
+                let file = File::open(&staged.0).map_err(|e| Error::io("opening a staging file", e))?;
+                Ok(FetchedReader::File(file))
+            }
+        }
+    }
+
+    fn chain(&self) -> Result<Chain> {
+        match self {
+            Fetched::Memory(bytes) => Ok(Chain::of(bytes)),
+            Fetched::Staged(..) => {
+                let mut hasher = blake3::Hasher::new();
+                io::copy(&mut self.reader()?, &mut hasher)
+                    .map_err(|e| Error::io("reading a staging file", e))?;
+                Ok(Chain::from_hash(hasher.finalize()))
+            }
+        }
+    }
+}
+
+/// Reads what was fetched.
+#[derive(Debug)]
+pub(crate) enum FetchedReader {
+    /// From memory.
+    Memory(io::Cursor<Bytes>),
+    /// From a staging file.
+    File(File),
+}
+
+impl Read for FetchedReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            FetchedReader::Memory(bytes) => bytes.read(buffer),
+            FetchedReader::File(file) => file.read(buffer),
+        }
+    }
+}

@@ -1,0 +1,481 @@
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc as tokio_mpsc, oneshot, watch};
+
+use super::clock;
+use super::events::Events;
+use super::found::Bootstrap;
+use super::lease::LeaseTask;
+use super::local_files::LocalFiles;
+use super::log::Log;
+use super::peers::Peers;
+use super::replicator::{Replicator, State};
+use super::service::NodeService;
+use super::shared::{Connections, Message, Shared, Timing, View};
+use crate::bucket::{Bucket, Key, Layout, probe};
+use crate::client::{Forwarder, advertised_address, host_name};
+use crate::election::{Election, ElectionConfig, Event};
+use crate::lease_store::LeaseStore;
+use crate::server::wire::{CampaignRequest, WriteRequest};
+use crate::server::{Listen, Secret, Server, ServerLimits};
+use crate::sqlite::{ConnectionOptions, Gate, Place, PoolOptions, Shut, TransactionLimits, WriterOptions};
+use crate::types::{
+    Bookmark, DatabaseId, Error, ErrorKind, LeaseConfig, Monotonic, NodeId, Result, Role, SessionId,
+    Statement, Status,
+};
+
+/// One open database of a cluster: its threads, its tasks, its server, on a tokio runtime of its own.
+pub(crate) struct Node {
+    pub(super) shared: Arc<Shared>,
+    pub(super) forwarder: Forwarder,
+    pub(super) forward_timeout: Duration,
+    runtime: Option<Runtime>,
+    replicator: Option<thread::JoinHandle<()>>,
+    released: watch::Receiver<u64>,
+    stop_server: watch::Sender<bool>,
+    closed: AtomicBool,
+}
+
+/// Everything that a node is opened with.
+pub(crate) struct NodeOptions {
+    pub(crate) path: PathBuf,
+    pub(crate) schema: String,
+    pub(crate) bucket: Arc<dyn Bucket>,
+    /// The log's root in the bucket: empty, or ending in a slash.
+    pub(crate) root: String,
+    pub(crate) lease_store: Arc<dyn LeaseStore>,
+    /// The lease's key in its store.
+    pub(crate) lease_key: String,
+    pub(crate) role: Option<Role>,
+    pub(crate) instance_id: Option<NodeId>,
+    pub(crate) address: Option<String>,
+    /// `None`: 18080, or any if that is taken.
+    pub(crate) port: Option<u16>,
+    pub(crate) secret: Option<String>,
+    pub(crate) lease: Option<LeaseConfig>,
+    pub(crate) ship_interval: Duration,
+    pub(crate) pull_interval: Duration,
+    pub(crate) wal_cap_bytes: u64,
+    pub(crate) open_timeout: Duration,
+    pub(crate) adopt: bool,
+}
+
+/// How long a close waits for the bucket and for the lease store.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
+const DEFAULT_PORT: u16 = 18080;
+
+impl Node {
+    /// Opens the node and waits until it leads, or follows at the tail that it saw, and until the schema is
+    /// in the database. On this thread; the work is done on the node's own.
+    pub(crate) fn open(options: NodeOptions) -> Result<Node> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("haqlite")
+            .enable_all()
+            .build()
+            .map_err(|e| Error::io("starting the runtime", e))?;
+        let deadline = clock::now() + options.open_timeout;
+        let schema = options.schema.clone();
+        let node = Node::start(runtime, options)?;
+        match node.wait_open(deadline).and_then(|()| node.run_schema(&schema, deadline)) {
+            Ok(()) => Ok(node),
+            Err(error) => {
+                // What went wrong is what counts; the close is bounded.
+                let _ = node.close();
+                Err(error)
+            }
+        }
+    }
+
+    fn start(runtime: Runtime, options: NodeOptions) -> Result<Node> {
+        let files = Arc::new(LocalFiles::open(&options.path)?);
+        probe_once(&runtime, &files, &options)?;
+        let secret = options.secret.clone().map(Secret::new).transpose()?;
+        let forwarder = Forwarder::new(secret.as_ref())?;
+        let server = block_on(&runtime, bind(options.port, secret.clone()))?;
+        let address = match &options.address {
+            Some(address) => crate::client::parse_address(address)?,
+            None => advertised_address(
+                server.local_addr(),
+                secret.is_some(),
+                |name| std::env::var(name).ok(),
+                host_name(),
+            )?,
+        };
+        let session = SessionId::from_bytes(uuid::Uuid::new_v4().into_bytes());
+        let node = options.instance_id.clone().map_or_else(|| files.node_id(), Ok)?;
+        let election = election_config(&options, &files, &node, session, &address)?;
+        let timing = Timing {
+            ship: options.ship_interval,
+            pull: options.pull_interval,
+            ttl: election.ttl,
+            wal_cap: options.wal_cap_bytes,
+        };
+        let poll = election.poll_interval;
+        let (to_replicator, replicator_inbox) = mpsc::channel();
+        let (to_election, election_inbox) = tokio_mpsc::unbounded_channel();
+        let clock: crate::sqlite::Clock = Arc::new(clock::now);
+        let gate = Arc::new(Gate::shut_for(Shut::NotLeader { leader: None }, clock));
+        let shared = Arc::new(Shared {
+            log: Log::new(Arc::clone(&options.bucket), options.root.clone(), Arc::clone(&files)),
+            files: Arc::clone(&files),
+            gate,
+            session,
+            node,
+            address,
+            timing,
+            events: Events::new(),
+            peers: Peers::default(),
+            database: OnceLock::new(),
+            view: watch::Sender::new(View::new()),
+            replicator: to_replicator,
+            election: to_election,
+            dirty: AtomicBool::new(false),
+            tenure: AtomicU64::new(0),
+            closing: AtomicBool::new(false),
+        });
+        let connection = ConnectionOptions::new(Place::File(files.database().to_path_buf()), true);
+        let replicator = Replicator {
+            shared: Arc::clone(&shared),
+            tokio: runtime.handle().clone(),
+            inbox: replicator_inbox,
+            bootstrap: Bootstrap {
+                writer: WriterOptions {
+                    connection: connection.clone(),
+                    transactions: TransactionLimits::default(),
+                },
+                pool: PoolOptions::new(connection),
+                adopt: options.adopt,
+                new_id: DatabaseId::from_bytes(uuid::Uuid::new_v4().into_bytes()),
+            },
+            replica: None,
+            checkpoints: None,
+            state: State::Following,
+            next_look: Monotonic::default(),
+            looks: 0,
+        };
+        let replicator = thread::Builder::new()
+            .name("haqlite-replicator".into())
+            .spawn(move || replicator.run())
+            .map_err(|e| Error::io("starting the replicator", e))?;
+        let (released, seen_released) = watch::channel(0);
+        let lease = LeaseTask {
+            shared: Arc::clone(&shared),
+            election: Election::new(election)?,
+            store: Arc::clone(&options.lease_store),
+            key: options.lease_key.clone(),
+            inbox: election_inbox,
+            version: None,
+            released,
+        };
+        runtime.spawn(lease.run());
+        runtime.spawn(super::heartbeat::run(Arc::clone(&shared), forwarder.clone(), poll));
+        let (stop_server, mut stopped) = watch::channel(false);
+        let service = Arc::new(NodeService(Arc::clone(&shared)));
+        runtime.spawn(server.serve(service, async move {
+            let _ = stopped.wait_for(|stop| *stop).await;
+        }));
+        Ok(Node {
+            shared,
+            forwarder,
+            forward_timeout: Duration::from_secs(30),
+            runtime: Some(runtime),
+            replicator: Some(replicator),
+            released: seen_released,
+            stop_server,
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    fn wait_open(&self, deadline: Monotonic) -> Result<()> {
+        self.until(deadline, "the database did not open", |view| {
+            if let Some(error) = &view.stopped {
+                return Some(Err(copy_of(&error.0)));
+            }
+            (view.role == Role::Leader || view.caught_up).then_some(Ok(()))
+        })?
+    }
+
+    /// Runs the schema on the leader: here, or wherever it is, and waits until it is visible here.
+    fn run_schema(&self, schema: &str, deadline: Monotonic) -> Result<()> {
+        if schema.trim().is_empty() {
+            return Ok(());
+        }
+        let request = WriteRequest {
+            request_id: None,
+            seen: crate::types::Txid::ZERO,
+            returning: false,
+            script: true,
+            statements: vec![Statement::from(schema)],
+        };
+        let result = self.forward(request).map_err(|error| error.context("running the schema"))?;
+        self.wait_for(&result.bookmark, deadline.since(clock::now()))
+    }
+
+    /// The connections to the local database.
+    pub(crate) fn connections(&self) -> Result<&Connections> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::Closed, "the database handle was closed"));
+        }
+        self.shared.connections()
+    }
+
+    /// Whether writes run here.
+    pub(crate) fn leads(&self) -> bool {
+        self.shared.gate.is_open()
+    }
+
+    /// The path of the local database.
+    pub(crate) fn database_path(&self) -> &std::path::Path {
+        self.shared.files.database()
+    }
+
+    pub(crate) fn view(&self) -> watch::Receiver<View> {
+        self.shared.view.subscribe()
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.shared.status()
+    }
+
+    pub(crate) fn events(&self) -> &Events {
+        &self.shared.events
+    }
+
+    /// Waits until the bookmark's write is visible to local reads.
+    pub(crate) fn wait_for(&self, bookmark: &Bookmark, timeout: Duration) -> Result<()> {
+        let bookmark = *bookmark;
+        let what = format!("bookmark {bookmark} is not visible here yet");
+        self.until(clock::now() + timeout, &what, move |view| {
+            if view.role == Role::Leader && view.epoch == bookmark.epoch {
+                return Some(Ok(()));
+            }
+            view.contains(&bookmark, view.applied).transpose()
+        })?
+    }
+
+    /// Waits until the bookmark's write is in a confirmed slot.
+    pub(crate) fn wait_durable(&self, bookmark: &Bookmark, timeout: Duration) -> Result<()> {
+        let bookmark = *bookmark;
+        let what = format!("bookmark {bookmark} is not confirmed yet");
+        self.until(clock::now() + timeout, &what, move |view| {
+            view.contains(&bookmark, view.confirmed).transpose()
+        })?
+    }
+
+    /// Ships everything, releases the lease to a follower and tells it. Returns when another node leads.
+    pub(crate) fn hand_off(&self, to: Option<&NodeId>) -> Result<()> {
+        if !self.leads() {
+            return Err(Error::new(
+                ErrorKind::NotLeader,
+                "this node does not lead: it has nothing to hand over",
+            ));
+        }
+        let fresh = self.shared.timing.ttl * 3;
+        let Some((node, peer)) = self.shared.peers.successor(to, clock::now(), fresh) else {
+            let message = match to {
+                Some(node) => format!("{node} does not follow this leader"),
+                None => "no follower has reported to this leader".to_owned(),
+            };
+            return Err(Error::new(ErrorKind::LeaderUnavailable, message));
+        };
+        let shipped = self.give_up(Some(node.clone()));
+        self.tell_successor(&peer.address);
+        shipped?;
+        let deadline = clock::now() + CLOSE_PATIENCE;
+        self.until(deadline, "nobody has taken the lease yet", move |view| {
+            view.leader_node.as_ref().is_some_and(|leader| *leader != self.shared.node).then_some(())
+        })
+    }
+
+    /// Shuts the gate, ships the rest, releases the lease.
+    fn give_up(&self, to: Option<NodeId>) -> Result<()> {
+        self.shared.tell_election(Event::Handoff { to });
+        let gate = Arc::clone(&self.shared.gate);
+        self.block_on(async move {
+            while gate.is_open() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        let (reply, shipped) = oneshot::channel();
+        self.shared.tell_replicator(Message::Drain { reply });
+        let shipped = self.block_on(async move {
+            match tokio::time::timeout(CLOSE_PATIENCE, shipped).await {
+                Ok(Ok(result)) => result,
+                Ok(Err(_)) => Err(Error::new(ErrorKind::Closed, "the replicator has ended")),
+                Err(_) => {
+                    let message = "the bucket did not take the last commits in time; they are kept locally";
+                    Err(Error::new(ErrorKind::StoreUnavailable, message))
+                }
+            }
+        });
+        let mut released = self.released.clone();
+        let before = *released.borrow_and_update();
+        self.shared.tell_election(Event::Release);
+        self.block_on(async move {
+            let _ = tokio::time::timeout(CLOSE_PATIENCE, released.wait_for(|n| *n > before)).await;
+        });
+        shipped
+    }
+
+    fn tell_successor(&self, address: &str) {
+        let (forwarder, address) = (self.forwarder.clone(), address.to_owned());
+        let epoch = self.shared.view.borrow().epoch;
+        let request = CampaignRequest { epoch, from: self.shared.node.clone() };
+        self.block_on(async move {
+            // It polls as well: this only saves its wait.
+            let _ = forwarder.campaign(&address, &request, Duration::from_secs(1)).await;
+        });
+    }
+
+    /// Ends everything within a bounded time: ships and hands over if this node leads. Again is nothing.
+    pub(crate) fn close(&self) -> Result<()> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let mut result = Ok(());
+        if self.leads() {
+            let fresh = self.shared.timing.ttl * 3;
+            let successor = self.shared.peers.successor(None, clock::now(), fresh);
+            result = self.give_up(successor.as_ref().map(|(node, _)| node.clone()));
+            if let Some((_, peer)) = successor {
+                self.tell_successor(&peer.address);
+            }
+        }
+        self.shared.closing.store(true, Ordering::Release);
+        self.shared.tell_election(Event::Close);
+        let _ = self.until(clock::now() + CLOSE_PATIENCE, "the lease is not released", |view| {
+            (view.closed || view.stopped.is_some()).then_some(())
+        });
+        self.shared.gate.shut(Shut::Closed);
+        self.stop_server.send_replace(true);
+        if let Some(connections) = self.shared.database.get() {
+            connections.pool.close(Duration::from_secs(1));
+            let closed = connections.writer.close(Duration::from_secs(1));
+            result = result.and(closed);
+        }
+        let (reply, done) = oneshot::channel();
+        self.shared.tell_replicator(Message::Close { reply });
+        let ended = self.block_on(async move { tokio::time::timeout(CLOSE_PATIENCE, done).await });
+        if let Ok(Ok(last)) = ended {
+            result = result.and(last);
+        }
+        self.shared.see(|view| view.closed = true);
+        self.shared.events.close();
+        result
+    }
+
+    /// Waits until the view satisfies `test`. `Timeout` with `what` at the deadline.
+    fn until<T: Send + 'static>(
+        &self,
+        deadline: Monotonic,
+        what: &str,
+        test: impl Fn(&View) -> Option<T>,
+    ) -> Result<T> {
+        let mut view = self.shared.view.subscribe();
+        loop {
+            if let Some(value) = test(&view.borrow_and_update()) {
+                return Ok(value);
+            }
+            let left = deadline.since(clock::now());
+            if left.is_zero() {
+                let last = self.shared.view.borrow().last_error.clone();
+                let why = last.map_or(String::new(), |(_, message)| format!(": {message}"));
+                return Err(Error::new(ErrorKind::Timeout, format!("{what}{why}")));
+            }
+            let mut changes = view.clone();
+            self.block_on(async move {
+                let _ = tokio::time::timeout(left, changes.changed()).await;
+            });
+        }
+    }
+
+    /// Runs a future on the node's runtime and waits for it here: allowed on any thread, also one of another
+    /// runtime.
+    pub(super) fn block_on<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> T {
+        block_on(self.runtime.as_ref().expect("BUG: a node without a runtime"), future)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Nobody is left to hear of a failure.
+        let _ = self.close();
+        if let Some(replicator) = self.replicator.take()
+            && replicator.is_finished()
+        {
+            let _ = replicator.join();
+        }
+        if let Some(runtime) = self.runtime.take() {
+            // Not waited for: this may be a thread of another runtime.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn block_on<T: Send + 'static>(runtime: &Runtime, future: impl Future<Output = T> + Send + 'static) -> T {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    runtime.spawn(async move {
+        let _ = sender.send(future.await);
+    });
+    receiver.recv().expect("BUG: a task of the node ended without a result")
+}
+
+/// The same error once more: errors are not cloned, because their sources cannot be.
+fn copy_of(error: &Error) -> Error {
+    Error::new(error.kind(), error.message()).with_outcome(error.outcome())
+}
+
+fn probe_once(runtime: &Runtime, files: &LocalFiles, options: &NodeOptions) -> Result<()> {
+    let name = options.bucket.describe();
+    if files.is_probed(&name) {
+        return Ok(());
+    }
+    // On a thread of its own: this one may belong to another runtime, which forbids to block on a future.
+    let probing = || runtime.block_on(probe(&*options.bucket, &options.root));
+    thread::scope(|scope| scope.spawn(probing).join())
+        .map_err(|_| Error::new(ErrorKind::Internal, "the probe of the bucket panicked"))??;
+    files.set_probed(&name)
+}
+
+async fn bind(port: Option<u16>, secret: Option<Secret>) -> Result<Server> {
+    let listen = |port| Server::bind(Listen::Port(port), secret.clone(), ServerLimits::default());
+    match port {
+        Some(port) => listen(port).await,
+        None => match listen(DEFAULT_PORT).await {
+            Err(error) if error.kind() == ErrorKind::InUse => listen(0).await,
+            other => other,
+        },
+    }
+}
+
+fn election_config(
+    options: &NodeOptions,
+    files: &LocalFiles,
+    node: &NodeId,
+    session: SessionId,
+    address: &str,
+) -> Result<ElectionConfig> {
+    let mut lease = options.lease.clone().unwrap_or_else(|| LeaseConfig::new(node.clone(), address));
+    lease.instance_id = node.clone();
+    lease.address = address.to_owned();
+    let mut config = ElectionConfig::new(&lease, session, options.role);
+    if let Some(ttl) = lease.ttl {
+        config = config.with_ttl(ttl);
+    }
+    config.lock = Some(files.token()?);
+    Ok(config)
+}
+
+/// The lease's key, where the lease is kept in the log's bucket.
+pub(crate) fn lease_key(root: &str, layout: Layout) -> String {
+    Key::Lease.path(root, layout)
+}

@@ -1,0 +1,93 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::types::{Monotonic, NodeId, Position, SessionId};
+
+/// Who follows this leader, kept in memory only: followers report, and are forgotten when they stop.
+#[derive(Default)]
+pub(crate) struct Peers(Mutex<BTreeMap<NodeId, Peer>>);
+
+/// A follower as it last reported.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Peer {
+    pub(crate) session: SessionId,
+    pub(crate) address: String,
+    pub(crate) position: Position,
+    pub(crate) seen: Monotonic,
+}
+
+/// Followers that are remembered; of more, the ones that reported last.
+const LIMIT: usize = 256;
+
+impl Peers {
+    /// Notes a report.
+    pub(crate) fn report(&self, node: NodeId, peer: Peer) {
+        let mut peers = self.0.lock();
+        if peers.len() >= LIMIT && !peers.contains_key(&node) {
+            let oldest = peers.iter().min_by_key(|(_, peer)| peer.seen).map(|(node, _)| node.clone());
+            if let Some(oldest) = oldest {
+                peers.remove(&oldest);
+            }
+        }
+        peers.insert(node, peer);
+    }
+
+    /// The follower to hand over to: the named one, or the one that is furthest, among those that reported
+    /// within `fresh`.
+    pub(crate) fn successor(
+        &self,
+        named: Option<&NodeId>,
+        now: Monotonic,
+        fresh: Duration,
+    ) -> Option<(NodeId, Peer)> {
+        let peers = self.0.lock();
+        let candidates = peers
+            .iter()
+            .filter(|(node, peer)| now.since(peer.seen) <= fresh && named.is_none_or(|named| named == *node));
+        candidates
+            .max_by_key(|(_, peer)| (peer.position.txid, peer.seen))
+            .map(|(node, peer)| (node.clone(), peer.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Txid;
+
+    fn peer(txid: u64, seen: u64) -> Peer {
+        Peer {
+            session: SessionId::default(),
+            address: String::new(),
+            position: Position { txid: Txid::new(txid), ..Position::default() },
+            seen: Monotonic::from_boot(Duration::from_secs(seen)),
+        }
+    }
+
+    #[test]
+    fn the_furthest_fresh_follower_succeeds() {
+        let peers = Peers::default();
+        peers.report(NodeId::new("a"), peer(5, 100));
+        peers.report(NodeId::new("b"), peer(9, 50));
+        peers.report(NodeId::new("c"), peer(7, 101));
+        let now = Monotonic::from_boot(Duration::from_secs(102));
+        let fresh = Duration::from_secs(5);
+        let of = |named: Option<&str>| {
+            peers.successor(named.map(NodeId::new).as_ref(), now, fresh).map(|(node, _)| node.to_string())
+        };
+        assert_eq!(of(None).as_deref(), Some("c"));
+        assert_eq!(of(Some("a")).as_deref(), Some("a"));
+        assert_eq!(of(Some("b")), None);
+    }
+
+    #[test]
+    fn the_table_is_bounded() {
+        let peers = Peers::default();
+        for i in 0..1000 {
+            peers.report(NodeId::new(format!("n{i}")), peer(i, i));
+        }
+        assert_eq!(peers.0.lock().len(), LIMIT);
+    }
+}

@@ -1,0 +1,189 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::clock;
+use super::draft::Author;
+use super::lead::{Leading, SHIP_BYTES};
+use super::replicator::{Replicator, State};
+use crate::election::{Event, Tenure};
+use crate::replication::{Shipper, ShipperEffect, ShipperEvent};
+use crate::types::{Bookmark, Epoch, Error, ErrorKind, Monotonic, Result};
+
+/// A promotion that has not ended after so long is given up: a lease without progress wedges the cluster.
+/// Catching up far behind counts as progress, because every applied group starts the time anew.
+const PROMOTION_TIMEOUT: Duration = Duration::from_secs(60);
+
+enum Fence {
+    Confirmed(Box<Shipper>),
+    /// A slot of a lower epoch is in the way: read on.
+    Overtaken,
+}
+
+impl Replicator {
+    /// The lease is ours: read the log to its tail, settle the epoch, fence, open for writes.
+    pub(super) fn promote(&mut self, tenure: Tenure, epoch: Epoch) {
+        if !self.shared.holds(tenure) {
+            return;
+        }
+        if let State::Stopped = self.state {
+            self.shared.tell_election(Event::PromotionFailed { tenure });
+            return;
+        }
+        match self.try_promote(tenure, epoch) {
+            Ok(()) => self.shared.recovered(),
+            Err(error) => {
+                tracing::warn!(kind = error.kind().name(), "promotion failed: {error}");
+                self.state = State::Following;
+                self.failed(error);
+                self.shared.tell_election(Event::PromotionFailed { tenure });
+            }
+        }
+    }
+
+    fn try_promote(&mut self, tenure: Tenure, lease_epoch: Epoch) -> Result<()> {
+        let mut epoch = lease_epoch;
+        loop {
+            self.still_holding(tenure)?;
+            if self.replica.is_none() {
+                self.bootstrap()?;
+            }
+            let shipper = if self.replica.is_none() || self.is_founding() {
+                self.found(tenure, epoch)?
+            } else {
+                if self.catch_up(true)?.is_none() {
+                    continue;
+                }
+                let tail = self.replica()?.boundary().position;
+                if tail.epoch >= epoch {
+                    epoch = tail
+                        .epoch
+                        .next()
+                        .ok_or_else(|| Error::new(ErrorKind::LimitExceeded, "there are no epochs left"))?;
+                }
+                self.shared.tell_election(Event::EpochSettled { tenure, epoch });
+                match self.fence(tenure, epoch)? {
+                    Fence::Confirmed(shipper) => *shipper,
+                    Fence::Overtaken => continue,
+                }
+            };
+            return self.open_for_writes(tenure, epoch, shipper);
+        }
+    }
+
+    /// Creates the epoch's first slot: what we committed and never shipped, if it sits exactly on the tail;
+    /// otherwise page 1 as of the tail.
+    fn fence(&mut self, tenure: Tenure, epoch: Epoch) -> Result<Fence> {
+        let author = Author { epoch, session: self.shared.session, now_ms: clock::wall_ms() };
+        let replica = self.replica()?;
+        let published = replica.published()?;
+        let prepared = replica.draft(&published, author)?;
+        self.confirm_first_slot(tenure, epoch, &prepared)
+    }
+
+    /// Sends the first slot of the epoch until its fate is definite.
+    fn confirm_first_slot(
+        &mut self,
+        tenure: Tenure,
+        epoch: Epoch,
+        prepared: &super::draft::Prepared,
+    ) -> Result<Fence> {
+        let deadline = clock::now() + PROMOTION_TIMEOUT;
+        let before = self.replica()?.boundary().position;
+        let mut shipper = Shipper::new(epoch, before, self.shared.timing.ship, SHIP_BYTES);
+        let mut next = shipper.handle(clock::now(), ShipperEvent::Flush);
+        while let Some(effect) = next {
+            self.still_holding(tenure)?;
+            if clock::now() > deadline {
+                let message = "the fence could not be written in time";
+                return Err(Error::new(ErrorKind::StoreUnavailable, message));
+            }
+            let event = match effect {
+                ShipperEffect::Draft(_) => ShipperEvent::Drafted(Some(prepared.draft)),
+                ShipperEffect::Put(txid) => {
+                    let put = self.shared.log.create_slot(txid, prepared.body(), prepared.timestamp_ms);
+                    let (answer, error) = self.wait(put);
+                    if let Some(error) = error {
+                        self.shared.degraded(&error);
+                    }
+                    ShipperEvent::Put(answer)
+                }
+                ShipperEffect::ReadSlot(txid) => match self.fetch_slot(txid) {
+                    Ok(slot) => ShipperEvent::Slot(slot.map(|slot| slot.facts)),
+                    Err(_) => ShipperEvent::ReadFailed,
+                },
+                ShipperEffect::ReadFloor => match self.wait(self.shared.log.floor()) {
+                    Ok(floor) => ShipperEvent::Floor(floor),
+                    Err(_) => ShipperEvent::ReadFailed,
+                },
+                ShipperEffect::Confirmed(_) => {
+                    self.replica()?.confirm(prepared)?;
+                    return Ok(Fence::Confirmed(Box::new(shipper)));
+                }
+                ShipperEffect::Overtaken(_) => return Ok(Fence::Overtaken),
+                ShipperEffect::Fenced(slot) => {
+                    let message = format!("epoch {} has fenced slot {}", slot.epoch, slot.txid);
+                    return Err(Error::new(ErrorKind::Fenced, message));
+                }
+                ShipperEffect::Unknown => {
+                    let message = "the log moved on while the fence was sent";
+                    return Err(Error::new(ErrorKind::OutcomeUnknown, message));
+                }
+                ShipperEffect::WakeAt(at) => {
+                    self.sleep_until(at.min(deadline));
+                    ShipperEvent::Timer
+                }
+            };
+            next = shipper.handle(clock::now(), event);
+        }
+        Err(Error::new(ErrorKind::Internal, "the fence was neither confirmed nor refused"))
+    }
+
+    /// The fence is ours: from here on commits of this node may be shipped. The write lock goes before the
+    /// gate opens, and the barrier stays, so that SQLite never begins the WAL anew by itself.
+    fn open_for_writes(&mut self, tenure: Tenure, epoch: Epoch, shipper: Shipper) -> Result<()> {
+        let confirmed = shipper.confirmed();
+        let shared = Arc::clone(&self.shared);
+        let writer = &shared.connections()?.writer;
+        writer.cut(|open| *open = Bookmark { epoch, txid: confirmed.txid.next() });
+        self.replica()?.lead()?;
+        self.moved();
+        shared.see(|view| view.epoch = epoch);
+        shared.epoch_began(epoch, confirmed.txid);
+        self.state = State::Leading(Box::new(Leading {
+            tenure,
+            epoch,
+            shipper,
+            prepared: None,
+            operation: 0,
+            drains: Vec::new(),
+            stalled: false,
+            behind: false,
+        }));
+        shared.tell_election(Event::Promoted { tenure });
+        Ok(())
+    }
+
+    /// Creates slot 1 out of a prepared base image.
+    pub(super) fn fence_base(
+        &mut self,
+        tenure: Tenure,
+        epoch: Epoch,
+        prepared: &super::draft::Prepared,
+    ) -> Result<Shipper> {
+        match self.confirm_first_slot(tenure, epoch, prepared)? {
+            Fence::Confirmed(shipper) => Ok(*shipper),
+            Fence::Overtaken => Err(Error::corrupt("slot 1 exists although nobody else may create it")),
+        }
+    }
+
+    fn still_holding(&self, tenure: Tenure) -> Result<()> {
+        if self.shared.holds(tenure) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::NotLeader, "the lease was lost during the promotion"))
+    }
+
+    fn sleep_until(&self, at: Monotonic) {
+        std::thread::sleep(at.since(clock::now()));
+    }
+}

@@ -1,0 +1,147 @@
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use super::checkpoints::Checkpoints;
+use super::clock;
+use super::found::Bootstrap;
+use super::lead::Leading;
+use super::replica::Replica;
+use super::shared::{Message, Shared};
+use crate::types::{Error, ErrorKind, Monotonic, Result};
+
+/// The thread that owns the local replica: follows, promotes, ships. Everything that changes the database
+/// file outside of the writer's commits happens here, one thing at a time.
+pub(super) struct Replicator {
+    pub(super) shared: Arc<Shared>,
+    pub(super) tokio: Handle,
+    pub(super) inbox: Receiver<Message>,
+    pub(super) bootstrap: Bootstrap,
+    /// `None` until there is a database that belongs to the log.
+    pub(super) replica: Option<Replica>,
+    pub(super) checkpoints: Option<Checkpoints>,
+    pub(super) state: State,
+    pub(super) next_look: Monotonic,
+    pub(super) looks: u32,
+}
+
+/// What the thread does at the moment.
+pub(super) enum State {
+    /// Fetches and applies.
+    Following,
+    /// Ships.
+    Leading(Box<Leading>),
+    /// Found something that only an operator can resolve: serves what it has.
+    Stopped,
+}
+
+/// While there is something unshipped, the WAL is looked at this often.
+const WATCH: Duration = Duration::from_millis(20);
+
+impl Replicator {
+    /// Runs until it is closed.
+    pub(super) fn run(mut self) {
+        loop {
+            let wait = self.wake_at().since(clock::now());
+            match self.inbox.recv_timeout(wait) {
+                Ok(Message::Close { reply }) => {
+                    let _ = reply.send(self.close());
+                    return;
+                }
+                Ok(message) => self.on(message),
+                Err(RecvTimeoutError::Timeout) => self.on_time(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn on(&mut self, message: Message) {
+        match message {
+            Message::Promote { tenure, epoch } => self.promote(tenure, epoch),
+            Message::Demote => self.demote(),
+            Message::Dirty => self.ship_on_time(),
+            Message::Look => {
+                self.next_look = clock::now();
+                self.on_time();
+            }
+            Message::Answer { operation, event, error } => self.answered(operation, event, error),
+            Message::Checkpointed(result) => self.checkpointed(result),
+            Message::Drain { reply } => self.drain(reply),
+            Message::Close { .. } => unreachable!("BUG: the loop ends before"),
+        }
+    }
+
+    fn on_time(&mut self) {
+        match self.state {
+            State::Following if clock::now() >= self.next_look => self.look(),
+            State::Following | State::Stopped => {}
+            State::Leading(_) => self.ship_on_time(),
+        }
+    }
+
+    fn wake_at(&self) -> Monotonic {
+        match &self.state {
+            State::Following => self.next_look,
+            State::Stopped => clock::now() + Duration::from_secs(60),
+            State::Leading(leading) => {
+                let idle = !leading.is_busy();
+                clock::now() + if idle { self.shared.timing.ship.min(Duration::from_secs(1)) } else { WATCH }
+            }
+        }
+    }
+
+    /// The leadership is over: everybody's writes are stopped, what is committed and not shipped is kept,
+    /// and the node follows again.
+    fn demote(&mut self) {
+        if let State::Leading(leading) = std::mem::replace(&mut self.state, State::Following) {
+            leading.fail_drains("the leadership ended before everything was shipped");
+        }
+        if let Ok(connections) = self.shared.connections() {
+            let patience = Duration::from_secs(2);
+            if let Err(error) = connections.writer.abort_all("the leader has changed", patience) {
+                self.shared.degraded(&error);
+            }
+            connections.writer.stall(false);
+        }
+        self.next_look = clock::now();
+        self.on_time();
+    }
+
+    /// The WAL is kept, the boundary is written down; the lock goes with the replica.
+    fn close(&mut self) -> Result<()> {
+        if let State::Leading(leading) = std::mem::replace(&mut self.state, State::Stopped) {
+            leading.fail_drains("the database was closed");
+        }
+        self.checkpoints = None;
+        match self.replica.take() {
+            Some(mut replica) => replica.close(),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs something asynchronous to its end, on this thread.
+    pub(super) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        self.tokio.block_on(future)
+    }
+
+    pub(super) fn replica(&mut self) -> Result<&mut Replica> {
+        self.replica.as_mut().ok_or_else(|| Error::new(ErrorKind::Internal, "there is no replica yet"))
+    }
+
+    fn drain(&mut self, reply: oneshot::Sender<Result<()>>) {
+        match &mut self.state {
+            State::Leading(leading) => {
+                leading.drains.push(reply);
+                self.flush();
+            }
+            State::Following | State::Stopped => {
+                let message = "this node does not lead: it has nothing to ship";
+                let _ = reply.send(Err(Error::new(ErrorKind::NotLeader, message)));
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::blocking::run_blocking;
+use super::clock;
+use super::peers::Peer;
+use super::shared::Shared;
+use crate::election::Event;
+use crate::server::Service;
+use crate::server::wire::{
+    CampaignRequest, FollowRequest, FollowResponse, QueryRequest, WriteRequest, WriteResponse,
+};
+use crate::types::{Error, ErrorKind, ReadOptions, Result, Role, Rows, Status};
+
+/// What a node does with the requests of others.
+pub(super) struct NodeService(pub(super) Arc<Shared>);
+
+#[async_trait]
+impl Service for NodeService {
+    async fn write(&self, request: WriteRequest) -> Result<WriteResponse> {
+        self.check_leads()?;
+        let shared = Arc::clone(&self.0);
+        run_blocking(move || super::forward::write_here(&shared, &request)).await
+    }
+
+    async fn query(&self, request: QueryRequest) -> Result<Rows> {
+        let shared = Arc::clone(&self.0);
+        run_blocking(move || {
+            let mut options = ReadOptions::default();
+            options.timeout = Some(request.timeout.unwrap_or(Duration::from_secs(60)));
+            shared.connections()?.pool.query(&request.sql, &request.params, &options)
+        })
+        .await
+    }
+
+    async fn follow(&self, request: FollowRequest) -> Result<FollowResponse> {
+        let peer = Peer {
+            session: request.session,
+            address: request.address,
+            position: request.position,
+            seen: clock::now(),
+        };
+        self.0.peers.report(request.node_id, peer);
+        let view = self.0.view.borrow().clone();
+        Ok(FollowResponse {
+            node_id: self.0.node.clone(),
+            role: view.role,
+            epoch: view.epoch,
+            leader: view.leader,
+            confirmed: view.confirmed,
+        })
+    }
+
+    async fn campaign(&self, _request: CampaignRequest) -> Result<()> {
+        self.0.tell_election(Event::Look);
+        Ok(())
+    }
+
+    fn status(&self) -> Status {
+        self.0.status()
+    }
+}
+
+impl NodeService {
+    fn check_leads(&self) -> Result<()> {
+        if self.0.gate.is_open() {
+            return Ok(());
+        }
+        let view = self.0.view.borrow().clone();
+        let error = Error::new(ErrorKind::NotLeader, "this node does not lead");
+        match view.leader.filter(|_| view.role != Role::Leader) {
+            Some(leader) => Err(error.with_leader(leader)),
+            None => Err(error),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc as tokio_mpsc, oneshot, watch};
+
+use super::clock;
+use super::events::Events;
+use super::local_files::LocalFiles;
+use super::log::Log;
+use super::peers::Peers;
+use crate::election::{self, Tenure};
+use crate::replication::ShipperEvent;
+use crate::sqlite::{CheckpointProgress, Gate, ReadPool, Writer};
+use crate::types::{
+    Bookmark, Epoch, Error, ErrorKind, Monotonic, NodeId, Position, Result, Role, SessionId, Status, Txid,
+};
+
+/// What all parts of a node share. Decisions are made by the lease task and the replicator; others read the
+/// view and send messages.
+pub(crate) struct Shared {
+    pub(super) files: Arc<LocalFiles>,
+    pub(super) log: Log,
+    pub(super) gate: Arc<Gate>,
+    pub(super) session: SessionId,
+    pub(super) node: NodeId,
+    pub(super) address: String,
+    pub(super) timing: Timing,
+    pub(super) events: Events,
+    pub(super) peers: Peers,
+    /// The connections, from when there is a database at the path.
+    pub(super) database: OnceLock<Connections>,
+    pub(super) view: watch::Sender<View>,
+    pub(super) replicator: mpsc::Sender<Message>,
+    pub(super) election: tokio_mpsc::UnboundedSender<election::Event>,
+    /// Set by the first commit after the replicator has looked; keeps later ones from telling it again.
+    pub(super) dirty: AtomicBool,
+    /// The tenure that is not over; 0 while there is none. What belongs to another is given up.
+    pub(super) tenure: AtomicU64,
+    pub(super) closing: AtomicBool,
+}
+
+/// The connections to the local database.
+pub(crate) struct Connections {
+    pub(crate) writer: Arc<Writer>,
+    pub(crate) pool: ReadPool,
+}
+
+/// How often and how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timing {
+    /// The longest time between two shipments.
+    pub(crate) ship: Duration,
+    /// How often a follower looks for slots.
+    pub(crate) pull: Duration,
+    /// The lease's time to live.
+    pub(crate) ttl: Duration,
+    /// The WAL's hard limit in bytes.
+    pub(crate) wal_cap: u64,
+}
+
+/// What the node knows of itself. Every change is seen by those who wait for it.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct View {
+    pub(crate) role: Role,
+    pub(crate) epoch: Epoch,
+    pub(crate) leader: Option<String>,
+    pub(crate) leader_node: Option<NodeId>,
+    /// Up to where the local database is the log.
+    pub(crate) applied: Position,
+    /// The newest slot known to be confirmed.
+    pub(crate) confirmed: Position,
+    /// The slot that the newest commit is in or will be in.
+    pub(crate) committed: Txid,
+    /// Whether the last look at the log found nothing that is not applied.
+    pub(crate) caught_up: bool,
+    /// Since when something is not shipped, or not applied.
+    pub(crate) behind_since: Option<Monotonic>,
+    pub(crate) unshipped_bytes: u64,
+    pub(crate) last_error: Option<(ErrorKind, String)>,
+    /// The epochs' first slots, as far as this node saw them: whose slot a txid is.
+    pub(crate) epochs: Vec<(Epoch, Txid)>,
+    /// Why the node cannot go on; it serves reads of what it has.
+    pub(crate) stopped: Option<Stopped>,
+    pub(crate) closed: bool,
+}
+
+/// An error that ended something, shared.
+#[derive(Clone, Debug)]
+pub(crate) struct Stopped(pub(crate) Arc<Error>);
+
+impl PartialEq for Stopped {
+    fn eq(&self, other: &Stopped) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// What the replicator is told.
+pub(crate) enum Message {
+    /// The lease is ours: catch up, fence, lead.
+    Promote { tenure: Tenure, epoch: Epoch },
+    /// The leadership is over.
+    Demote,
+    /// There is something to ship, or may be.
+    Dirty,
+    /// Look at the log now.
+    Look,
+    /// The answer to something that the shipper asked for.
+    Answer { operation: u64, event: ShipperEvent, error: Option<Error> },
+    /// A checkpoint ended.
+    Checkpointed(Result<Option<CheckpointProgress>>),
+    /// Ship what there is and tell when it is confirmed.
+    Drain { reply: oneshot::Sender<Result<()>> },
+    /// Write the last record and end.
+    Close { reply: oneshot::Sender<Result<()>> },
+}
+
+/// Epochs that the view remembers.
+const EPOCHS: usize = 1024;
+
+impl Shared {
+    /// Whether this tenure still holds.
+    pub(super) fn holds(&self, tenure: Tenure) -> bool {
+        self.tenure.load(Ordering::Acquire) == tenure.0 && !self.closing.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_tenure(&self, tenure: Option<Tenure>) {
+        self.tenure.store(tenure.map_or(0, |t| t.0), Ordering::Release);
+    }
+
+    /// Tells the replicator; it may be gone at the end.
+    pub(super) fn tell_replicator(&self, message: Message) {
+        let _ = self.replicator.send(message);
+    }
+
+    /// Tells the election; it may be gone at the end.
+    pub(super) fn tell_election(&self, event: election::Event) {
+        let _ = self.election.send(event);
+    }
+
+    /// The connections; `Closed` or `LeaderUnavailable` before there is a database.
+    pub(super) fn connections(&self) -> Result<&Connections> {
+        self.database
+            .get()
+            .ok_or_else(|| Error::new(ErrorKind::LeaderUnavailable, "this node has no database yet"))
+    }
+
+    /// The hint of a commit: wakes the replicator if it sleeps.
+    pub(super) fn hint(&self) {
+        if !self.dirty.load(Ordering::Relaxed) && !self.dirty.swap(true, Ordering::AcqRel) {
+            self.tell_replicator(Message::Dirty);
+        }
+    }
+
+    pub(super) fn see(&self, change: impl FnOnce(&mut View)) {
+        self.view.send_if_modified(|view| {
+            let before = view.clone();
+            change(view);
+            *view != before
+        });
+    }
+
+    /// Notes how far the local database is the log.
+    pub(super) fn applied(&self, position: Position) {
+        self.see(|view| {
+            view.applied = position;
+            view.confirmed = position;
+            view.committed = view.committed.max(position.txid);
+            view.epoch = view.epoch.max(position.epoch);
+            if view.epochs.is_empty() {
+                view.epochs.push((position.epoch, Txid::ZERO));
+            }
+        });
+    }
+
+    /// Notes that an epoch began with this slot.
+    pub(super) fn epoch_began(&self, epoch: Epoch, first: Txid) {
+        self.see(|view| {
+            if view.epochs.last().is_none_or(|(last, _)| *last < epoch) {
+                view.epochs.push((epoch, first));
+            }
+            if view.epochs.len() > EPOCHS {
+                view.epochs.remove(0);
+            }
+        });
+    }
+
+    /// Something in the background failed and is being tried again.
+    pub(super) fn degraded(&self, error: &Error) {
+        tracing::warn!(kind = error.kind().name(), "{error}");
+        let kind = error.kind();
+        let was = self.view.borrow().last_error.as_ref().map(|(kind, _)| *kind);
+        self.see(|view| view.last_error = Some((kind, error.to_string())));
+        if was != Some(kind) {
+            self.events.emit(crate::types::Event::Degraded(kind));
+        }
+    }
+
+    /// It works again.
+    pub(super) fn recovered(&self) {
+        if self.view.borrow().last_error.is_none() {
+            return;
+        }
+        self.see(|view| view.last_error = None);
+        self.events.emit(crate::types::Event::Recovered);
+    }
+
+    /// The role event of the view as it is now.
+    pub(super) fn emit_role(&self) {
+        let view = self.view.borrow().clone();
+        self.events.emit(crate::types::Event::Role {
+            role: view.role,
+            epoch: view.epoch,
+            leader: view.leader,
+        });
+    }
+
+    /// The public status.
+    pub(crate) fn status(&self) -> Status {
+        let view = self.view.borrow().clone();
+        let mut status = Status::new(view.role);
+        status.epoch = view.epoch;
+        status.leader = view.leader;
+        status.committed = view.committed;
+        status.confirmed = view.confirmed;
+        status.applied = view.applied.txid;
+        status.lag = view.behind_since.map_or(Duration::ZERO, |since| clock::now().since(since));
+        status.lag_bytes = view.unshipped_bytes;
+        status.last_error = view.last_error;
+        status.lost_tails = self.files.lost_tails();
+        status
+    }
+}
+
+impl View {
+    pub(super) fn new() -> View {
+        View {
+            role: Role::Follower,
+            epoch: Epoch::ZERO,
+            leader: None,
+            leader_node: None,
+            applied: Position::default(),
+            confirmed: Position::default(),
+            committed: Txid::ZERO,
+            caught_up: false,
+            behind_since: None,
+            unshipped_bytes: 0,
+            last_error: None,
+            epochs: Vec::new(),
+            stopped: None,
+            closed: false,
+        }
+    }
+
+    /// Whether the bookmark's write is in the log up to `end`: `None` if it is not there yet, `BookmarkLost`
+    /// if the slot belongs to another epoch.
+    pub(crate) fn contains(&self, bookmark: &Bookmark, end: Position) -> Result<Option<()>> {
+        if *bookmark == Bookmark::default() {
+            return Ok(Some(()));
+        }
+        let lost = |owner: Epoch| {
+            let message = format!("the write of bookmark {bookmark} was lost: epoch {owner} has its slot");
+            Err(Error::new(ErrorKind::BookmarkLost, message))
+        };
+        // An epoch's first slot is known for all epochs that began while this node looked.
+        let newer = self.epochs.iter().find(|(epoch, _)| *epoch > bookmark.epoch);
+        if let Some((owner, first)) = newer
+            && *first <= bookmark.txid
+            && *first > Txid::ZERO
+        {
+            return lost(*owner);
+        }
+        Ok((end.txid >= bookmark.txid).then_some(()))
+    }
+}

@@ -1,0 +1,182 @@
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::types::{Error, ErrorKind, Result};
+
+use super::stall::StallGuard;
+use super::{Secret, ServerLimits, Service, routes};
+
+/// Where a server listens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Listen {
+    /// On this port; 0 lets the system choose. With a secret on all interfaces, without one on 127.0.0.1.
+    Port(u16),
+    /// On exactly this address.
+    At(SocketAddr),
+}
+
+/// A port that is taken, and not served yet.
+#[derive(Debug)]
+pub(crate) struct Server {
+    listener: TcpListener,
+    local_addr: SocketAddr,
+    secret: Option<Secret>,
+    limits: ServerLimits,
+}
+
+impl Server {
+    /// Takes the port. `InUse` if somebody else has it; `InvalidConfig` for an address that others can
+    /// reach without a secret, because whoever reaches the server can write to the database.
+    pub(crate) async fn bind(listen: Listen, secret: Option<Secret>, limits: ServerLimits) -> Result<Server> {
+        let listener = match listen {
+            Listen::At(address) => {
+                refuse_open_door(address, secret.is_some())?;
+                TcpListener::bind(address).await.map_err(|error| bind_error(address, error))?
+            }
+            Listen::Port(port) if secret.is_none() => {
+                let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+                TcpListener::bind(address).await.map_err(|error| bind_error(address, error))?
+            }
+            Listen::Port(port) => bind_all(port).await?,
+        };
+        let local_addr =
+            listener.local_addr().map_err(|error| Error::io("asking for the address of a socket", error))?;
+        Ok(Server { listener, local_addr, secret, limits })
+    }
+
+    /// Where the server listens, with the port that the system chose.
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Serves until `shutdown` is done, then takes no more, lets the requests in progress end within the
+    /// drain time, and cuts what is left.
+    ///
+    /// Every connection is a task that this future owns: when it is dropped, all of them end. It must run on
+    /// a tokio runtime with time and I/O.
+    pub(crate) async fn serve(
+        self,
+        service: Arc<dyn Service>,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let router = routes::router(service, self.secret, &self.limits);
+        let (closing, is_closing) = watch::channel(false);
+        let mut connections = JoinSet::new();
+        let mut shutdown = pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                Some(_) = connections.join_next() => {}
+                accepted = self.listener.accept(), if connections.len() < self.limits.connections => {
+                    match accepted {
+                        Ok((stream, _)) => {
+                            let connection =
+                                connection(stream, router.clone(), self.limits.clone(), is_closing.clone());
+                            connections.spawn(connection);
+                        }
+                        Err(error) => recover_from_accept(&error).await,
+                    }
+                }
+            }
+        }
+        drop(self.listener);
+        closing.send_replace(true);
+        let drained = tokio::time::timeout(self.limits.drain, async {
+            while connections.join_next().await.is_some() {}
+        });
+        if drained.await.is_err() {
+            tracing::warn!(connections = connections.len(), "requests in progress were cut at the shutdown");
+            connections.shutdown().await;
+        }
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    router: Router,
+    limits: ServerLimits,
+    mut is_closing: watch::Receiver<bool>,
+) {
+    // Answers are small and somebody waits for them.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection went away before it was served");
+        return;
+    }
+    let io = TokioIo::new(StallGuard::new(stream, limits.write_stall));
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(limits.head);
+    let mut serving = pin!(builder.serve_connection(io, TowerToHyperService::new(router)));
+    let result = tokio::select! {
+        result = &mut serving => result,
+        () = async { drop(is_closing.wait_for(|closing| *closing).await) } => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+async fn bind_all(port: u16) -> Result<TcpListener> {
+    let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    match TcpListener::bind(both).await {
+        Ok(listener) => Ok(listener),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(bind_error(both, error)),
+        // A machine without IPv6.
+        Err(_) => {
+            let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+            TcpListener::bind(v4).await.map_err(|error| bind_error(v4, error))
+        }
+    }
+}
+
+fn refuse_open_door(address: SocketAddr, has_secret: bool) -> Result<()> {
+    if has_secret || address.ip().to_canonical().is_loopback() {
+        return Ok(());
+    }
+    let message = format!(
+        "refusing to listen on {address} without a secret: anybody who reaches it could write to the \
+         database; set a secret, or listen on 127.0.0.1"
+    );
+    Err(Error::new(ErrorKind::InvalidConfig, message))
+}
+
+fn bind_error(address: SocketAddr, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => Error::new(
+            ErrorKind::InUse,
+            format!("the address {address} is in use; set another forwarding port, or 0 for any free one"),
+        )
+        .with_source(error),
+        io::ErrorKind::AddrNotAvailable => Error::new(
+            ErrorKind::InvalidConfig,
+            format!("{address} is not an address of this machine: {error}"),
+        )
+        .with_source(error),
+        _ => Error::io(format_args!("listening on {address}"), error),
+    }
+}
+
+/// Out of descriptors: wait for some to be closed. Anything else concerns one connection only.
+async fn recover_from_accept(error: &io::Error) {
+    tracing::debug!(%error, "a connection could not be accepted");
+    let connection_only = matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+    );
+    if !connection_only {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
