@@ -16,8 +16,8 @@ impl WalHandle {
     /// Appends pages to the WAL as one commit and makes it visible to readers at once. Gives the point behind
     /// it.
     ///
-    /// The write lock must be held, and the generation must have been begun by [`WalHandle::reset`] or hold
-    /// frames. Every page comes once, in any order, none is above `db_size` (pages) or is the lock page, and
+    /// The write lock must be held, and the WAL must have a header of this generation: one that holds frames
+    /// has, and [`WalHandle::reset`] makes one. Every page comes once, in any order, none is above `db_size` (pages) or is the lock page, and
     /// if the database grows all new pages are there: `Corrupt` otherwise. `before_publish` gets the point
     /// when all pages have been taken and before the commit is written, so a group that a crash leaves
     /// behind has been recorded, and its record is proven or the group never was.
@@ -33,9 +33,14 @@ impl WalHandle {
         if !self.holds_writes {
             return Err(Error::new(ErrorKind::Internal, "pages were injected without the write lock"));
         }
-        let before = self.header()?;
+        let mut before = self.header()?;
         if before.last_frame == 0 {
-            return Err(Error::new(ErrorKind::Internal, "pages were injected before a generation was begun"));
+            let found = self.wal_header()?.filter(|found| found.salts == before.salts);
+            let found = found.ok_or_else(|| {
+                Error::new(ErrorKind::Internal, "pages were injected before a generation was begun")
+            })?;
+            (before.order, before.checksum) = (found.order, found.point().checksum);
+            before.db_size = self.pages_of(&before)?;
         }
         let group = Group::new(&mut self.raw, self.page_size, before, db_size);
         let result = group.append(pages, before_publish);
