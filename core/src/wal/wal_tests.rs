@@ -6,7 +6,9 @@ fn header(order: ByteOrder) -> WalHeader {
     WalHeader { order, page_size, sequence: 7, salts: Salts([1, 2, 3, 4, 5, 6, 7, 8]) }
 }
 
-fn frames(order: ByteOrder, list: &[(u32, u32)]) -> (WalPoint, Vec<([u8; 24], Vec<u8>)>) {
+type Bytes = ([u8; 24], Vec<u8>);
+
+fn frames(order: ByteOrder, list: &[(u32, u32)]) -> (WalPoint, Vec<Bytes>) {
     let mut cursor = FrameCursor::new(order, header(order).point());
     let frames = list
         .iter()

@@ -72,11 +72,6 @@ impl Raw {
         self.word(0, WORD_BACKFILLED).load(Ordering::Acquire)
     }
 
-    /// How far a checkpoint was going to copy frames, finished or not.
-    pub(super) fn backfill_attempted(&self) -> u32 {
-        self.word(0, WORD_ATTEMPTED).load(Ordering::Acquire)
-    }
-
     /// The last frame that readers of a slot use.
     pub(super) fn read_mark(&self, slot: usize) -> &AtomicU32 {
         debug_assert!(slot < READ_SLOTS);

@@ -16,13 +16,14 @@ impl WalHandle {
     /// Appends pages to the WAL as one commit and makes it visible to readers at once. Gives the point behind
     /// it.
     ///
-    /// The write lock must be held, and the generation must have been begun by [`WalHandle::reset`] or hold
-    /// frames. Every page comes once, in any order, none is above `db_size` (pages) or is the lock page, and
-    /// if the database grows all new pages are there: `Corrupt` otherwise. `before_publish` is called when the
-    /// frames are written and nobody sees them yet.
+    /// The write lock must be held, and the WAL must have a header of this generation: one that holds frames
+    /// has, and [`WalHandle::reset`] makes one. Every page comes once, in any order, none is above `db_size` (pages) or is the lock page, and
+    /// if the database grows all new pages are there: `Corrupt` otherwise. `before_publish` gets the point
+    /// when all pages have been taken and before the commit is written, so a group that a crash leaves
+    /// behind has been recorded, and its record is proven or the group never was.
     ///
     /// An error leaves what readers see as it was, and the handle fit for the next group. A crash leaves the
-    /// state before or after the group: after, only if `before_publish` was being called or had returned.
+    /// state before or after the group: after, only if `before_publish` had returned.
     pub(crate) fn inject(
         &mut self,
         pages: &mut dyn PageSource,
@@ -32,9 +33,14 @@ impl WalHandle {
         if !self.holds_writes {
             return Err(Error::new(ErrorKind::Internal, "pages were injected without the write lock"));
         }
-        let before = self.header()?;
+        let mut before = self.header()?;
         if before.last_frame == 0 {
-            return Err(Error::new(ErrorKind::Internal, "pages were injected before a generation was begun"));
+            let found = self.wal_header()?.filter(|found| found.salts == before.salts);
+            let found = found.ok_or_else(|| {
+                Error::new(ErrorKind::Internal, "pages were injected before a generation was begun")
+            })?;
+            (before.order, before.checksum) = (found.order, found.point().checksum);
+            before.db_size = self.pages_of(&before)?;
         }
         let group = Group::new(&mut self.raw, self.page_size, before, db_size);
         let result = group.append(pages, before_publish);
@@ -87,6 +93,7 @@ impl<'a> Group<'a> {
         self.write_frames(source)?;
         let point = self.cursor.point();
         before_publish(&point)?;
+        self.flush()?;
         for (frame, page) in (self.before.last_frame + 1..).zip(&self.pages) {
             self.raw.append_to_index(frame, *page, self.before.last_frame)?;
         }
@@ -101,8 +108,8 @@ impl<'a> Group<'a> {
         Ok(point)
     }
 
-    /// Writes all frames, the last one with the commit. Everything that can be said against the group is
-    /// said before that one.
+    /// Writes the frames, and keeps back the last ones with the commit. Everything that can be said against
+    /// the group is said here.
     fn write_frames(&mut self, source: &mut dyn PageSource) -> Result<()> {
         let mut current = vec![0; self.size.bytes()];
         let mut following = vec![0; self.size.bytes()];
@@ -121,14 +128,17 @@ impl<'a> Group<'a> {
         if self.pages.is_empty() {
             return Err(Error::corrupt("a group without pages"));
         }
-        self.flush()
+        Ok(())
     }
 
     fn write_frame(&mut self, frame: Frame, data: &[u8]) -> Result<()> {
+        if self.gathered.len() >= GATHER_BYTES {
+            self.flush()?;
+        }
         let header = self.cursor.seal(frame, data);
         self.gathered.extend_from_slice(&header);
         self.gathered.extend_from_slice(data);
-        if self.gathered.len() >= GATHER_BYTES { self.flush() } else { Ok(()) }
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<()> {

@@ -40,8 +40,8 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 /// What readers see of the database at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Published {
-    /// The last committed frame. Without one, the checksum is that of the WAL's header, and zero if the file
-    /// has no header of this generation.
+    /// The last committed frame. Without one, the checksum is that of the WAL's header; if the file has no
+    /// header of this generation, what a reset was about to write there, or nothing of meaning.
     pub(crate) point: WalPoint,
     /// The size of the database in pages.
     pub(crate) db_size: u32,
@@ -157,11 +157,6 @@ impl WalHandle {
         }
     }
 
-    /// Has the system put the WAL on the disk.
-    pub(crate) fn sync(&mut self) -> Result<()> {
-        self.raw.sync_wal()
-    }
-
     /// Length and change counter of the database file as it lies on the disk, without what the WAL adds.
     pub(crate) fn main_file(&self) -> Result<MainFile> {
         let mut counter = [0; 4];
@@ -192,7 +187,7 @@ impl WalHandle {
         let mut point = header.point();
         if header.last_frame == 0 {
             let found = self.wal_header()?.filter(|found| found.salts == header.salts);
-            point.checksum = found.map_or((0, 0), |found| found.point().checksum);
+            point.checksum = found.map_or(header.checksum, |found| found.point().checksum);
         }
         Ok(Published {
             point,

@@ -37,10 +37,13 @@ impl WalHandle {
     /// Reads the whole WAL once. `Corrupt` if the WAL does not verify up to what readers see.
     pub(crate) fn prove(&mut self, points: &[WalPoint]) -> Result<Option<usize>> {
         let header = self.header()?;
-        let Some(start) = self.wal_header()?.filter(|found| found.salts == header.salts) else {
-            return if header.last_frame == 0 { Ok(None) } else { Err(unproven(0)) };
-        };
-        let start = start.point();
+        if header.last_frame == 0 {
+            // A generation's start says that the database file alone holds the state. That is so from the
+            // moment that the wal-index names the generation, before the file has its header.
+            return Ok(points.iter().rposition(|point| point.frame == 0 && point.salts == header.salts));
+        }
+        let found = self.wal_header()?.filter(|found| found.salts == header.salts);
+        let start = found.ok_or_else(|| unproven(0))?.point();
         let mut newest = newest_of(points, &start, None);
         let mut cursor = FrameCursor::new(header.order, start);
         let frames = 1..header.last_frame + 1;
@@ -51,7 +54,7 @@ impl WalHandle {
             }
             continues
         })?;
-        if header.last_frame > 0 && cursor.point() != header.point() {
+        if cursor.point() != header.point() {
             return Err(unproven(header.last_frame));
         }
         Ok(newest)

@@ -9,7 +9,7 @@ use crate::sqlite::wal_handle::WalHandle;
 use crate::sqlite::wal_handle::index::MARK_UNUSED;
 use crate::sqlite::wal_handle::raw::lock;
 use crate::types::{Error, ErrorKind};
-use crate::wal::{Frame, FrameCursor, IndexHeader, frame_offset};
+use crate::wal::{Frame, FrameCursor, IndexHeader, WalPoint, frame_offset};
 
 /// What a follower's readers see, as one string.
 fn content(path: &Path) -> String {
@@ -113,7 +113,7 @@ fn a_dead_injector_leaves_the_state_before_or_after_its_group() {
             let new = content(&pair.leader.path);
             let group = pair.leader.capture().unwrap();
             let reader = somebody_is_connected.then(|| connect(&pair.follower.path));
-            for reader in &reader {
+            if let Some(reader) = &reader {
                 reader.execute_batch("BEGIN").unwrap();
                 assert_eq!(content_of(reader), old);
             }
@@ -178,4 +178,52 @@ fn a_damaged_frame_is_a_gap_and_never_shipped() {
     pair.leader.handle.raw.write_wal(&[byte[0] ^ 4], offset).unwrap();
     assert_eq!(pair.leader.handle.scan(&pair.leader.at, None).unwrap_err().kind(), ErrorKind::Corrupt);
     assert_eq!(pair.leader.handle.prove(&[pair.leader.at]).unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+/// A follower that is at a generation's start, which `half` makes, and the points that were recorded for it.
+fn begun_by_half(half: impl FnOnce(&mut Node, &[WalPoint; 2], &IndexHeader)) {
+    let mut pair = Pair::new("PRAGMA page_size=1024");
+    pair.write(&insert(1, 100, 700));
+    pair.ship();
+    pair.follower.checkpointer.passive().unwrap().unwrap();
+    let mut recorded = Vec::new();
+    let record = &mut |points: &[WalPoint; 2]| {
+        recorded.extend_from_slice(points);
+        Ok(())
+    };
+    pair.follower.at = pair.follower.handle.reset(&pair.follower.at, record).unwrap().unwrap();
+    let header = pair.follower.handle.raw.try_header().unwrap().unwrap();
+    half(&mut pair.follower, &[recorded[0], recorded[1]], &header);
+    assert_eq!(pair.follower.handle.prove(&recorded).unwrap(), Some(0));
+    assert_eq!(pair.follower.handle.published().unwrap().point, recorded[0]);
+    assert_same(&pair.leader.path, &pair.follower.path);
+    pair.follower.at = recorded[0];
+    if pair.follower.handle.wal_header().unwrap().is_none_or(|found| found.salts != recorded[0].salts) {
+        pair.write("DELETE FROM t WHERE id < 20");
+        let group = pair.leader.capture().unwrap();
+        let refused = pair.follower.handle.inject(&mut group.source(), group.db_size, &mut |_| Ok(()));
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Internal);
+        assert!(pair.follower.checkpoint_and_reset());
+        pair.follower.inject(&group);
+    }
+    pair.write("UPDATE t SET v = v || 'x' WHERE id % 2 = 0");
+    pair.ship_and_compare();
+    pair.compare_files();
+}
+
+#[test]
+fn a_generation_with_a_header_and_no_frame_is_proven_and_continued() {
+    begun_by_half(|node, _, header| {
+        node.handle.raw.write_wal(&[0; 24], 32).unwrap();
+        node.handle.raw.publish_restart(&IndexHeader { last_frame: 0, checksum: (0, 0), ..*header });
+    });
+}
+
+#[test]
+fn a_generation_that_only_the_wal_index_knows_is_proven_and_begun_again() {
+    begun_by_half(|node, points, header| {
+        node.handle.raw.write_wal(&[0; 32], 0).unwrap();
+        let empty = IndexHeader { last_frame: 0, checksum: points[0].checksum, ..*header };
+        node.handle.raw.publish_restart(&empty);
+    });
 }

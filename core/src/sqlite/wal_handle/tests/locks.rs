@@ -103,6 +103,32 @@ fn a_reset_waits_for_everything_to_be_backfilled_and_for_readers_of_the_wal() {
 }
 
 #[test]
+fn readers_do_not_wait_while_a_reset_is_being_recorded() {
+    let mut pair = Pair::new("");
+    pair.write(&insert(1, 100, 500));
+    pair.leader.checkpointer.passive().unwrap().unwrap();
+    let at = pair.leader.handle.published().unwrap().point;
+    let old = impatient(&pair.leader.path);
+    assert_eq!(number(&old, "SELECT count(*) FROM t"), 100);
+    let mut recorded = Vec::new();
+    let began = pair.leader.handle.reset(&at, &mut |points| {
+        recorded.extend_from_slice(points);
+        for reader in [&old, &impatient(&pair.leader.path)] {
+            assert_eq!(number(reader, "SELECT count(*) FROM t"), 100);
+        }
+        let write = old.execute("DELETE FROM t", []).unwrap_err();
+        assert_eq!(write.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseBusy));
+        Ok(())
+    });
+    let first = began.unwrap().unwrap();
+    assert_eq!(recorded[1], first);
+    assert_eq!((recorded[0].salts, recorded[0].frame, first.frame), (first.salts, 0, 1));
+    assert_ne!(first.salts, at.salts);
+    assert_eq!(pair.leader.handle.prove(&recorded).unwrap(), Some(1));
+    assert_eq!(pair.leader.handle.prove(&recorded[..1]).unwrap(), Some(0));
+}
+
+#[test]
 fn a_writer_in_a_transaction_stops_a_reset() {
     let mut pair = Pair::new("");
     pair.write(&insert(1, 10, 500));

@@ -1,3 +1,4 @@
+mod crashes;
 mod faults;
 mod formats;
 mod locks;

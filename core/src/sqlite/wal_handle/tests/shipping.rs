@@ -3,7 +3,9 @@
 use std::os::unix::fs::FileExt;
 
 use super::support::*;
-use crate::types::ErrorKind;
+use crate::sqlite::Snapshot;
+use crate::types::{Error, ErrorKind};
+use crate::wal::WalPoint;
 
 fn workload(setup: &str) {
     let mut pair = Pair::new(setup);
@@ -79,6 +81,35 @@ fn a_shrink_and_a_growth_in_one_group_are_shipped_byte_for_byte() {
     pair.write("VACUUM");
     pair.write(&format!("BEGIN; {} DELETE FROM t WHERE id >= 1000; COMMIT;", insert(1000, 900, 800)));
     pair.ship_and_compare();
+    pair.compare_files();
+}
+
+#[test]
+fn a_wal_of_many_index_regions_is_shipped_and_read_at_any_frame() {
+    let mut pair = Pair::new("PRAGMA page_size=512");
+    pair.write(&insert(1, 6000, 400));
+    pair.ship();
+    let (middle, mut of_middle) = (pair.follower.at, Snapshot::open(&pair.follower.path).unwrap());
+    pair.write("UPDATE t SET v = v || 'x' WHERE id % 2 = 0");
+    let group = pair.leader.capture().unwrap();
+    // What a group that broke off left in three regions is in nobody's way.
+    let mut source = Source { pages: &group.pages, fail_at: group.pages.len() - 1 };
+    assert!(pair.follower.handle.inject(&mut source, group.db_size, &mut |_| Ok(())).is_err());
+    let unrecorded = &mut |_: &WalPoint| Err(Error::new(ErrorKind::Io, "no record"));
+    assert!(pair.follower.handle.inject(&mut group.source(), group.db_size, unrecorded).is_err());
+    pair.follower.inject(&group);
+    assert!(middle.frame > 4062 && pair.follower.at.frame > 4062 + 4096, "{middle:?} {:?}", pair.follower.at);
+    assert_same(&pair.leader.path, &pair.follower.path);
+    assert_eq!(integrity(&pair.follower.path), "ok");
+    let mut found = vec![0; 512];
+    of_middle
+        .for_each_page(|number, bytes| {
+            pair.follower.handle.read_page_at(number, middle.frame, &mut found)?;
+            assert!(found == bytes, "page {number}");
+            Ok(())
+        })
+        .unwrap();
+    drop(of_middle);
     pair.compare_files();
 }
 
