@@ -21,6 +21,6 @@ pub(crate) use catch_up::{CatchUp, CatchUpEffect, CatchUpEvent};
 pub(crate) use floor::Floor;
 pub(crate) use genesis::Genesis;
 pub(crate) use journal::{Journal, MainFile, Record, RecordKind};
-pub(crate) use plan::{LogFile, Plan, plan_restore};
+pub(crate) use plan::{LogFile, plan_restore};
 pub(crate) use shipper::{Draft, PutAnswer, Shipper, ShipperEffect, ShipperEvent};
 pub(crate) use slot::SlotFacts;

@@ -20,6 +20,7 @@ const IDLE: Duration = Duration::from_secs(10);
 ///
 /// Dropping the future afterwards does not stop the work; its result is lost. `LimitExceeded` if too much
 /// waits already, `Internal` if the work panicked.
+#[expect(clippy::manual_async_fn, reason = "an async fn would not promise `Send + 'static`")]
 pub(crate) fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> impl Future<Output = Result<T>> + Send + 'static {

@@ -99,10 +99,10 @@ impl LeaseTask {
                 }
             }
             Effect::CloseGate { reason } => self.shut_gate(&reason),
-            Effect::Demote { reason, .. } => {
+            Effect::Demote { tenure, reason } => {
                 self.shut_gate(&reason);
                 self.shared.set_tenure(None);
-                tracing::info!(?reason, "no longer leading");
+                tracing::info!(?tenure, ?reason, "no longer leading");
                 self.shared.tell_replicator(Message::Demote);
             }
             Effect::Following { leader } => self.follow(leader.as_deref()),

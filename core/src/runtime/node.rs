@@ -26,7 +26,9 @@ use crate::election::{Election, ElectionConfig, Event};
 use crate::lease_store::LeaseStore;
 use crate::server::wire::{CampaignRequest, WriteRequest};
 use crate::server::{Listen, Secret, Server, ServerLimits};
-use crate::sqlite::{ConnectionOptions, Gate, Place, PoolOptions, Shut, TransactionLimits, WriterOptions};
+use crate::sqlite::{
+    ConnectionOptions, Gate, Place, PoolOptions, Shut, TransactionLimits, WriterOptions, wal_self_test,
+};
 use crate::types::{
     Bookmark, DatabaseId, Error, ErrorKind, LeaseConfig, Monotonic, NodeId, Result, Role, SessionId,
     Statement, Status,
@@ -97,6 +99,7 @@ impl Node {
 
     fn start(runtime: Runtime, options: NodeOptions) -> Result<Node> {
         let files = Arc::new(LocalFiles::open(&options.path)?);
+        test_injection_once(&files)?;
         probe_once(&runtime, &files, &options)?;
         let secret = options.secret.clone().map(Secret::new).transpose()?;
         let forwarder = Forwarder::new(secret.as_ref())?;
@@ -432,6 +435,17 @@ fn block_on<T: Send + 'static>(runtime: &Runtime, future: impl Future<Output = T
 /// The same error once more: errors are not cloned, because their sources cannot be.
 fn copy_of(error: &Error) -> Error {
     Error::new(error.kind(), error.message()).with_outcome(error.outcome())
+}
+
+/// The WAL's format is fixed, and yet: before anything depends on it, a page is injected into a database in
+/// staging and read through SQL. Once per process.
+fn test_injection_once(files: &LocalFiles) -> Result<()> {
+    static PASSED: OnceLock<()> = OnceLock::new();
+    if PASSED.get().is_none() {
+        wal_self_test(&files.staging("self-test.db"))?;
+        let _ = PASSED.set(());
+    }
+    Ok(())
 }
 
 fn probe_once(runtime: &Runtime, files: &LocalFiles, options: &NodeOptions) -> Result<()> {

@@ -75,6 +75,7 @@ impl Replicator {
     fn fence(&mut self, tenure: Tenure, epoch: Epoch) -> Result<Fence> {
         let author = Author { epoch, session: self.shared.session, now_ms: clock::wall_ms() };
         let replica = self.replica()?;
+        replica.ensure_generation()?;
         let published = replica.published()?;
         let prepared = replica.draft(&published, author)?;
         self.confirm_first_slot(tenure, epoch, &prepared)

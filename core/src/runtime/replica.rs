@@ -138,6 +138,15 @@ impl Replica {
         }
     }
 
+    /// Gives a WAL without frames its first one: stock SQLite would begin it with salts of its own, and the
+    /// capture could not tell that from a gap.
+    pub(crate) fn ensure_generation(&mut self) -> Result<()> {
+        if self.published()?.point.frame > 0 || self.reset_wal()? {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Busy, "the WAL is in use by another process"))
+    }
+
     /// Starts a new generation of the WAL if everything in it is at the boundary and in the main file, and
     /// no reader needs it. `false` if that is not so, or if the locks are not free at this moment.
     ///

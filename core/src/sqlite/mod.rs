@@ -4,8 +4,7 @@
 mod wal_handle;
 
 pub(crate) use wal_handle::{
-    CheckpointProgress, Checkpointer, MainFile, PageSource, Published, Snapshot, WalHandle,
-    self_test as wal_self_test,
+    CheckpointProgress, Checkpointer, PageSource, Published, Snapshot, WalHandle, self_test as wal_self_test,
 };
 mod backup;
 mod cache;

@@ -54,6 +54,8 @@ pub(crate) struct Writer {
     on_commit: OnCommit,
     /// Of the connection that is open now; beside the mutex, because it stops the one who holds that.
     interrupt: Mutex<Option<InterruptHandle>>,
+    /// The session that has the ticket: it runs its statements with the mutex, so it has to be found beside it.
+    writing: Mutex<Weak<SessionCore>>,
     /// The sessions that were opened, to close them with the handle.
     pub(super) sessions: Mutex<Vec<Weak<SessionCore>>>,
 }
@@ -110,6 +112,7 @@ impl Writer {
             options,
             on_commit,
             interrupt: Mutex::new(Some(interrupt)),
+            writing: Mutex::new(Weak::new()),
             sessions: Mutex::new(Vec::new()),
         }))
     }
@@ -165,9 +168,8 @@ impl Writer {
         if let Some(handle) = &*self.interrupt.lock() {
             handle.interrupt();
         }
-        if let Some(state) = self.state.try_lock()
-            && let Some(session) = state.holder.as_ref().and_then(|holder| holder.session.as_ref())
-        {
+        let session = self.writing.lock().upgrade();
+        if let Some(session) = session {
             session.interrupt();
         }
     }
@@ -314,6 +316,7 @@ impl Writer {
     /// Gives a ticket out. Only when the state is free.
     pub(super) fn issue(&self, state: &mut State, session: Option<Arc<SessionCore>>) -> u64 {
         let now = (self.clock)();
+        *self.writing.lock() = session.as_ref().map_or_else(Weak::new, Arc::downgrade);
         state.last_ticket += 1;
         state.holder = Some(Holder { ticket: state.last_ticket, began: now, touched: now, session });
         state.last_ticket
@@ -323,6 +326,7 @@ impl Writer {
     pub(super) fn hand_back(&self, state: &mut State, ticket: u64) {
         if state.holder.as_ref().is_some_and(|holder| holder.ticket == ticket) {
             state.holder = None;
+            *self.writing.lock() = Weak::new();
             // All: who takes the mutex for one statement tells nobody when it is done.
             self.freed.notify_all();
         }

@@ -35,7 +35,9 @@ impl Fixture {
         gate.open_until(at_ms(u64::MAX / 2_000_000));
         let commits = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&commits);
-        let on_commit = Arc::new(move || drop(counted.fetch_add(1, Ordering::SeqCst)));
+        let on_commit = Arc::new(move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        });
         let options =
             WriterOptions { connection: options(&folder), transactions: TransactionLimits::default() };
         let writer = Writer::open(options, Arc::clone(&gate), ticking(&now_ms), on_commit).unwrap();
