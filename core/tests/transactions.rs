@@ -1,5 +1,7 @@
 //! Transactions, sessions, cursors and threads on a local handle.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
