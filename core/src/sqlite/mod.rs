@@ -7,6 +7,7 @@ mod connection;
 mod cursor;
 mod failure;
 mod gate;
+mod once;
 mod policy;
 mod pool;
 mod row;
@@ -14,6 +15,8 @@ mod session;
 mod statement;
 mod transaction;
 mod writer;
+#[cfg(test)]
+mod writer_tests;
 
 pub(crate) use backup::backup;
 pub(crate) use connection::{Connection, ConnectionOptions, Place};

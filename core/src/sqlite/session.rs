@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rusqlite::InterruptHandle;
@@ -41,6 +42,10 @@ impl Writer {
         let interrupt = connection.interrupt_handle();
         let state = SessionState { connection: Some(connection), ticket: None, aborted: None };
         let core = Arc::new(SessionCore { state: Mutex::new(state), interrupt });
+        let mut sessions = self.sessions.lock();
+        sessions.retain(|session| session.strong_count() > 0);
+        sessions.push(Arc::downgrade(&core));
+        drop(sessions);
         Ok(WriterSession { core, writer: Arc::clone(self) })
     }
 }
@@ -48,6 +53,17 @@ impl Writer {
 impl SessionCore {
     pub(super) fn interrupt(&self) {
         self.interrupt.interrupt();
+    }
+
+    /// Stops its statement and closes its connection. `false` if the statement does not stop.
+    pub(super) fn close(&self, patience: Duration) -> bool {
+        self.interrupt();
+        let Some(mut state) = self.state.try_lock_for(patience) else {
+            return false;
+        };
+        state.roll_back();
+        state.connection = None;
+        true
     }
 
     /// Rolls its transaction back for the writer. `false` if a statement of it runs.

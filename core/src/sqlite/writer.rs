@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -54,6 +54,8 @@ pub(crate) struct Writer {
     on_commit: OnCommit,
     /// Of the connection that is open now; beside the mutex, because it stops the one who holds that.
     interrupt: Mutex<Option<InterruptHandle>>,
+    /// The sessions that were opened, to close them with the handle.
+    pub(super) sessions: Mutex<Vec<Weak<SessionCore>>>,
 }
 
 pub(super) struct State {
@@ -67,6 +69,8 @@ pub(super) struct State {
     open: Bookmark,
     stalled: bool,
     closed: bool,
+    /// Requests with an id since the table of ids was last looked over; `None` before the first time.
+    pub(super) unpruned_requests: Option<i64>,
 }
 
 /// Who has the ticket.
@@ -96,6 +100,7 @@ impl Writer {
             open: Bookmark::default(),
             stalled: false,
             closed: false,
+            unpruned_requests: None,
         };
         Ok(Arc::new(Writer {
             state: Mutex::new(state),
@@ -105,6 +110,7 @@ impl Writer {
             options,
             on_commit,
             interrupt: Mutex::new(Some(interrupt)),
+            sessions: Mutex::new(Vec::new()),
         }))
     }
 
@@ -175,7 +181,14 @@ impl Writer {
         state.connection = None;
         *self.interrupt.lock() = None;
         self.freed.notify_all();
-        Ok(())
+        drop(state);
+        let sessions = std::mem::take(&mut *self.sessions.lock());
+        let all = sessions.iter().filter_map(Weak::upgrade).all(|session| session.close(patience));
+        if all {
+            return Ok(());
+        }
+        let message = format!("a session's statement did not stop within {patience:?}");
+        Err(Error::new(ErrorKind::Timeout, message))
     }
 
     /// The mutex, when nobody has the ticket and nothing stalls. `Busy` or `Backpressure` after the busy
