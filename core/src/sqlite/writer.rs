@@ -54,6 +54,8 @@ pub(crate) struct Writer {
     on_commit: OnCommit,
     /// Of the connection that is open now; beside the mutex, because it stops the one who holds that.
     interrupt: Mutex<Option<InterruptHandle>>,
+    /// The session that has the ticket: it runs its statements with the mutex, so it has to be found beside it.
+    writing: Mutex<Weak<SessionCore>>,
     /// The sessions that were opened, to close them with the handle.
     pub(super) sessions: Mutex<Vec<Weak<SessionCore>>>,
 }
@@ -110,6 +112,7 @@ impl Writer {
             options,
             on_commit,
             interrupt: Mutex::new(Some(interrupt)),
+            writing: Mutex::new(Weak::new()),
             sessions: Mutex::new(Vec::new()),
         }))
     }
@@ -164,9 +167,8 @@ impl Writer {
         if let Some(handle) = &*self.interrupt.lock() {
             handle.interrupt();
         }
-        if let Some(state) = self.state.try_lock()
-            && let Some(session) = state.holder.as_ref().and_then(|holder| holder.session.as_ref())
-        {
+        let session = self.writing.lock().upgrade();
+        if let Some(session) = session {
             session.interrupt();
         }
     }
@@ -217,7 +219,7 @@ impl Writer {
         let deadline = (self.clock)() + self.options.connection.busy_timeout;
         loop {
             let now = (self.clock)();
-            self.expire(&mut state, now);
+            self.expire(&mut state);
             if state.closed {
                 return Err(closed());
             }
@@ -313,6 +315,7 @@ impl Writer {
     /// Gives a ticket out. Only when the state is free.
     pub(super) fn issue(&self, state: &mut State, session: Option<Arc<SessionCore>>) -> u64 {
         let now = (self.clock)();
+        *self.writing.lock() = session.as_ref().map_or_else(Weak::new, Arc::downgrade);
         state.last_ticket += 1;
         state.holder = Some(Holder { ticket: state.last_ticket, began: now, touched: now, session });
         state.last_ticket
@@ -322,6 +325,7 @@ impl Writer {
     pub(super) fn hand_back(&self, state: &mut State, ticket: u64) {
         if state.holder.as_ref().is_some_and(|holder| holder.ticket == ticket) {
             state.holder = None;
+            *self.writing.lock() = Weak::new();
             // All: who takes the mutex for one statement tells nobody when it is done.
             self.freed.notify_all();
         }
@@ -329,8 +333,8 @@ impl Writer {
 
     /// Checks that the ticket is still the holder's, and notes that it is used.
     pub(super) fn redeem(&self, state: &mut State, ticket: u64) -> Result<()> {
+        self.expire(state);
         let now = (self.clock)();
-        self.expire(state, now);
         match &mut state.holder {
             Some(holder) if holder.ticket == ticket => {
                 holder.touched = now;
@@ -357,19 +361,23 @@ impl Writer {
         (holder.began + limits.total).min(holder.touched + limits.idle)
     }
 
-    /// Takes the ticket away from a transaction that has outlived its limits.
-    fn expire(&self, state: &mut State, now: Monotonic) {
-        let Some(holder) = &state.holder else { return };
-        if now < self.expiry(holder) {
-            return;
-        }
-        let limits = self.options.transactions;
-        let reason = if now >= holder.began + limits.total {
-            format!("the transaction was open for longer than {:?}", limits.total)
+    /// Why the transaction that has the ticket must end, if it has outlived its limits.
+    pub(super) fn overdue(&self, state: &State) -> Option<String> {
+        let (holder, limits, now) = (state.holder.as_ref()?, self.options.transactions, (self.clock)());
+        if now >= holder.began + limits.total {
+            Some(format!("the transaction was open for longer than {:?}", limits.total))
+        } else if now >= holder.touched + limits.idle {
+            Some(format!("the transaction was idle for longer than {:?}", limits.idle))
         } else {
-            format!("the transaction was idle for longer than {:?}", limits.idle)
-        };
-        self.take_away(state, &reason);
+            None
+        }
+    }
+
+    /// Takes the ticket away from a transaction that has outlived its limits.
+    fn expire(&self, state: &mut State) {
+        if let Some(reason) = self.overdue(state) {
+            self.take_away(state, &reason);
+        }
     }
 
     /// Rolls back the transaction that holds the ticket and takes that away. `false` if its session is in
