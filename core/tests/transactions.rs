@@ -150,6 +150,7 @@ fn closing_takes_an_open_transaction_away() {
     assert_eq!(error.kind(), ErrorKind::TransactionAborted);
     assert!(error.message().contains("closed"), "{error}");
     assert_eq!(kind(session.execute("INSERT INTO accounts VALUES (3, 1)", &[])), ErrorKind::Closed);
+    assert_eq!(kind(session.query("SELECT 1", &[])), ErrorKind::Closed);
 }
 
 #[test]
