@@ -220,7 +220,7 @@ impl Writer {
         let deadline = (self.clock)() + self.options.connection.busy_timeout;
         loop {
             let now = (self.clock)();
-            self.expire(&mut state, now);
+            self.expire(&mut state);
             if state.closed {
                 return Err(closed());
             }
@@ -334,8 +334,8 @@ impl Writer {
 
     /// Checks that the ticket is still the holder's, and notes that it is used.
     pub(super) fn redeem(&self, state: &mut State, ticket: u64) -> Result<()> {
+        self.expire(state);
         let now = (self.clock)();
-        self.expire(state, now);
         match &mut state.holder {
             Some(holder) if holder.ticket == ticket => {
                 holder.touched = now;
@@ -362,19 +362,23 @@ impl Writer {
         (holder.began + limits.total).min(holder.touched + limits.idle)
     }
 
-    /// Takes the ticket away from a transaction that has outlived its limits.
-    fn expire(&self, state: &mut State, now: Monotonic) {
-        let Some(holder) = &state.holder else { return };
-        if now < self.expiry(holder) {
-            return;
-        }
-        let limits = self.options.transactions;
-        let reason = if now >= holder.began + limits.total {
-            format!("the transaction was open for longer than {:?}", limits.total)
+    /// Why the transaction that has the ticket must end, if it has outlived its limits.
+    pub(super) fn overdue(&self, state: &State) -> Option<String> {
+        let (holder, limits, now) = (state.holder.as_ref()?, self.options.transactions, (self.clock)());
+        if now >= holder.began + limits.total {
+            Some(format!("the transaction was open for longer than {:?}", limits.total))
+        } else if now >= holder.touched + limits.idle {
+            Some(format!("the transaction was idle for longer than {:?}", limits.idle))
         } else {
-            format!("the transaction was idle for longer than {:?}", limits.idle)
-        };
-        self.take_away(state, &reason);
+            None
+        }
+    }
+
+    /// Takes the ticket away from a transaction that has outlived its limits.
+    fn expire(&self, state: &mut State) {
+        if let Some(reason) = self.overdue(state) {
+            self.take_away(state, &reason);
+        }
     }
 
     /// Rolls back the transaction that holds the ticket and takes that away. `false` if its session is in
