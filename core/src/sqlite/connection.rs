@@ -7,9 +7,10 @@ use rusqlite::config::DbConfig;
 use rusqlite::{InterruptHandle, OpenFlags, ffi};
 
 use super::cache::StatementCache;
+use super::counters::{Counters, Executed};
 use super::failure::from_rusqlite;
 use super::gate::{Clock, Gate};
-use super::policy::{Caller, Needs, Policy, admit};
+use super::policy::{Caller, Policy, admit};
 use super::row::LocalRow;
 use super::statement::{Compiled, Prepared, skip_blank};
 use crate::types::{Error, ErrorKind, Monotonic, Params, Result, Row, Rows};
@@ -17,6 +18,9 @@ use crate::types::{Error, ErrorKind, Monotonic, Params, Result, Row, Rows};
 /// The oldest SQLite that may be used: from 3.7.0 to 3.51.2 a checkpoint of one connection could lose pages
 /// that another committed at the same moment (<https://www.sqlite.org/wal.html#walresetbug>).
 const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// Room is made beforehand for at most so many rows.
+const MOST_USUAL_ROWS: usize = 256;
 
 /// Where a database is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -65,13 +69,6 @@ pub(crate) struct Connection {
 // SAFETY: the raw pointers all belong to this connection and move with it; SQLite lets a connection move
 // between threads as long as one at a time uses it, which `&mut self` on everything sees to.
 unsafe impl Send for Connection {}
-
-/// What a statement did.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Executed {
-    pub(crate) rows_affected: u64,
-    pub(crate) last_insert_rowid: Option<i64>,
-}
 
 /// What statements did beside their results.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -178,7 +175,8 @@ impl Connection {
 
     /// Runs exactly one statement to its end; rows that it returns are dropped.
     pub(crate) fn execute(&mut self, sql: &str, params: &Params<'_>, caller: Caller) -> Result<Executed> {
-        self.run(sql, params, caller, Access::Write, &mut |_| Ok(true))
+        let slot = self.prepare(sql, caller)?;
+        self.run(slot, params, Access::Write, &mut |_| Ok(true))
     }
 
     /// Runs exactly one statement to its end and keeps the rows that it returns.
@@ -188,23 +186,16 @@ impl Connection {
         params: &Params<'_>,
         caller: Caller,
     ) -> Result<(Executed, Rows)> {
-        let mut rows = Vec::new();
-        let mut keep = |row: &LocalRow<'_>| {
-            rows.push(row.to_row()?);
-            Ok(true)
-        };
-        let executed = self.run(sql, params, caller, Access::Write, &mut keep)?;
-        Ok((executed, self.rows(sql, rows)))
+        let slot = self.prepare(sql, caller)?;
+        let (executed, rows) = self.run_for_rows(slot, params, Access::Write)?;
+        Ok((executed, self.rows(slot, rows)))
     }
 
     /// The rows of a statement that only reads.
     pub(crate) fn query(&mut self, sql: &str, params: &Params<'_>, caller: Caller) -> Result<Rows> {
-        let mut rows = Vec::new();
-        self.query_each(sql, params, caller, &mut |row| {
-            rows.push(row.to_row()?);
-            Ok(true)
-        })?;
-        Ok(self.rows(sql, rows))
+        let slot = self.prepare(sql, caller)?;
+        let (_, rows) = self.run_for_rows(slot, params, Access::Read)?;
+        Ok(self.rows(slot, rows))
     }
 
     /// Hands each row of a statement that only reads to `each`, until that says `false`.
@@ -215,7 +206,8 @@ impl Connection {
         caller: Caller,
         each: &mut dyn FnMut(&LocalRow<'_>) -> Result<bool>,
     ) -> Result<()> {
-        self.run(sql, params, caller, Access::Read, each).map(|_| ())
+        let slot = self.prepare(sql, caller)?;
+        self.run(slot, params, Access::Read, each).map(|_| ())
     }
 
     /// Runs a fixed statement of this library's own: `BEGIN`, `COMMIT`, `ROLLBACK`.
@@ -334,17 +326,30 @@ impl Connection {
         self.cursor = None;
     }
 
-    /// The one path of everything: look up or compile, judge, bind, step, reset.
+    /// As [`Connection::run`], with room from the start for as many rows as there were the last time.
+    fn run_for_rows(
+        &mut self,
+        slot: usize,
+        params: &Params<'_>,
+        access: Access,
+    ) -> Result<(Executed, Vec<Row>)> {
+        let mut rows = Vec::with_capacity(self.cache.at(slot).usual_rows);
+        let executed = self.run(slot, params, access, &mut |row| {
+            rows.push(row.to_row()?);
+            Ok(true)
+        })?;
+        Ok((executed, rows))
+    }
+
+    /// The one path of everything after [`Connection::prepare`]: judge, bind, step, reset.
     fn run(
         &mut self,
-        sql: &str,
+        slot: usize,
         params: &Params<'_>,
-        caller: Caller,
         access: Access,
         each: &mut dyn FnMut(&LocalRow<'_>) -> Result<bool>,
     ) -> Result<Executed> {
         let db = self.db;
-        let slot = self.prepare(sql, caller)?;
         let Connection { cache, wrote, .. } = self;
         let statement = cache.at(slot);
         if statement.is_readonly() {
@@ -401,11 +406,10 @@ impl Connection {
         })
     }
 
-    fn rows(&mut self, sql: &str, rows: Vec<Row>) -> Rows {
-        match self.cache.find(sql) {
-            Some(slot) => Rows { columns: Arc::clone(self.cache.at(slot).columns()), rows },
-            None => Rows { columns: Arc::from([]), rows },
-        }
+    fn rows(&mut self, slot: usize, rows: Vec<Row>) -> Rows {
+        let statement = self.cache.at(slot);
+        statement.usual_rows = rows.len().min(MOST_USUAL_ROWS);
+        Rows { columns: Arc::clone(statement.columns()), rows }
     }
 }
 
@@ -414,70 +418,6 @@ impl Connection {
 enum Access {
     Read,
     Write,
-}
-
-/// SQLite's counters around one statement.
-///
-/// `sqlite3_changes` keeps the number of the last statement that changed rows, so it counts only if the
-/// total moved. The last rowid also stays: while an insert runs that does not look at it, a rowid that no
-/// table reaches stands in its place.
-struct Counters {
-    db: *mut ffi::sqlite3,
-    total: i64,
-    rowid: i64,
-    watched: Watched,
-}
-
-#[derive(PartialEq, Eq)]
-enum Watched {
-    No,
-    BySentinel,
-    ByChange,
-}
-
-const SENTINEL: i64 = i64::MIN;
-
-impl Counters {
-    #[inline]
-    fn before(db: *mut ffi::sqlite3, needs: Needs) -> Counters {
-        let watched = if !needs.contains(Needs::INSERTS) {
-            Watched::No
-        } else if needs.contains(Needs::ROWID_ANYWHERE) {
-            Watched::ByChange
-        } else {
-            Watched::BySentinel
-        };
-        // SAFETY: the connection is open and used by this thread only.
-        unsafe {
-            let rowid = ffi::sqlite3_last_insert_rowid(db);
-            if watched == Watched::BySentinel {
-                ffi::sqlite3_set_last_insert_rowid(db, SENTINEL);
-            }
-            Counters { db, total: ffi::sqlite3_total_changes64(db), rowid, watched }
-        }
-    }
-
-    #[inline]
-    fn after(self) -> Executed {
-        // SAFETY: as in `before`.
-        let (total, changes, rowid) = unsafe {
-            let rowid = ffi::sqlite3_last_insert_rowid(self.db);
-            (ffi::sqlite3_total_changes64(self.db), ffi::sqlite3_changes64(self.db), rowid)
-        };
-        let rows_affected = if total == self.total { 0 } else { changes.max(0) as u64 };
-        let inserted = match self.watched {
-            Watched::No => false,
-            Watched::BySentinel => rowid != SENTINEL,
-            // It cannot be told from an update of as many rows; a statement that looks at the last rowid while
-            // it inserts is hardly an upsert.
-            Watched::ByChange => rows_affected > 0,
-        };
-        if self.watched == Watched::BySentinel && !inserted {
-            // SAFETY: as in `before`.
-            unsafe { ffi::sqlite3_set_last_insert_rowid(self.db, self.rowid) };
-        }
-        Executed { rows_affected, last_insert_rowid: inserted.then_some(rowid) }
-    }
 }
 
 fn only_reads(statement: &Prepared) -> Result<()> {

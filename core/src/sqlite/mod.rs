@@ -9,6 +9,7 @@ pub(crate) use wal_handle::{
 mod backup;
 mod cache;
 mod connection;
+mod counters;
 mod create;
 mod cursor;
 mod failure;

@@ -4,7 +4,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rusqlite::InterruptHandle;
 
-use super::connection::{Connection, Executed};
+use super::connection::Connection;
+use super::counters::Executed;
 use super::policy::Caller;
 use super::writer::{Judged, Writer, executed_at};
 use crate::types::{Bookmark, Error, ErrorKind, ExecuteResult, Params, Result, Rows};

@@ -25,6 +25,8 @@ pub(super) struct Prepared {
     running: bool,
     /// When the cache saw it last.
     pub(super) used: u64,
+    /// How many rows its last run gave.
+    pub(super) usual_rows: usize,
 }
 
 /// What a compiled text was.
@@ -78,6 +80,7 @@ impl Prepared {
             recompiled: 0,
             running: false,
             used: 0,
+            usual_rows: 0,
         };
         prepared.columns = prepared.read_columns();
         Ok(Compiled::Statement(prepared, text.get(consumed..).unwrap_or("")))

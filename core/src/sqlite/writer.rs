@@ -4,7 +4,8 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use rusqlite::{InterruptHandle, ffi};
 
-use super::connection::{Connection, ConnectionOptions, Executed, Traces};
+use super::connection::{Connection, ConnectionOptions, Traces};
+use super::counters::Executed;
 use super::gate::{Clock, Gate};
 use super::policy::Caller;
 use super::pool::limited;
