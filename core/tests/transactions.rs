@@ -267,7 +267,9 @@ fn threads_that_write_and_read_lose_and_invent_nothing() {
 fn a_cursor_gives_pages_of_one_snapshot() {
     let (_folder, db) = open(ACCOUNTS);
     let insert = |id: i64| db.execute("INSERT INTO accounts VALUES (?, 0)", &[id.into()]).unwrap();
-    (0..25).for_each(|id| drop(insert(id)));
+    (0..25).for_each(|id| {
+        insert(id);
+    });
     let sql = "SELECT id FROM accounts WHERE id >= ? ORDER BY id";
     let mut cursor = db.query_iter(sql, &[5.into()], ReadOptions::default()).unwrap();
     assert_eq!(cursor.columns(), ["id"]);

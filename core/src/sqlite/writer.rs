@@ -411,16 +411,17 @@ impl Writer {
 }
 
 /// What the runtime does to the writer of a node.
-#[cfg_attr(not(test), allow(dead_code, reason = "the replicated engine calls it"))]
 impl Writer {
     /// Runs something under the mutex, between two commits. It is handed the bookmark that commits get from
     /// now on, and may move it.
     pub(crate) fn cut<T>(&self, act: impl FnOnce(&mut Bookmark) -> T) -> T {
-        let mut state = self.state.lock();
-        let before = state.open;
-        let done = act(&mut state.open);
-        state.open_has_commits &= state.open == before;
-        done
+        self.state.lock().cut(act)
+    }
+
+    /// As [`Writer::cut`], if the mutex is free within `patience`: a statement that runs for long keeps it.
+    pub(crate) fn try_cut<T>(&self, patience: Duration, act: impl FnOnce(&mut Bookmark) -> T) -> Option<T> {
+        let mut state = self.state.try_lock_for(patience)?;
+        Some(state.cut(act))
     }
 
     /// Tells how many frames the WAL has now, and at how many writers wait: no transaction begins at the
@@ -480,6 +481,13 @@ impl State {
             // Whoever has begun may end, also during a stall.
             Some(holder) => own == Some(holder.ticket),
         }
+    }
+
+    fn cut<T>(&mut self, act: impl FnOnce(&mut Bookmark) -> T) -> T {
+        let before = self.open;
+        let done = act(&mut self.open);
+        self.open_has_commits &= self.open == before;
+        done
     }
 
     /// The bookmark of a commit that is still to be made.

@@ -32,7 +32,7 @@ impl Fixture {
         let folder = tempfile::tempdir().unwrap();
         let now_ms = Arc::new(AtomicU64::new(10_000));
         let gate = Arc::new(Gate::shut_for(Shut::NotLeader { leader: Some("b:1".into()) }, clock(&now_ms)));
-        gate.open_until(at_ms(u64::MAX / 2_000_000));
+        gate.open_until(1, at_ms(u64::MAX / 2_000_000));
         let commits = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&commits);
         let on_commit = Arc::new(move || {
@@ -107,13 +107,13 @@ fn the_commit_hook_refuses_what_began_before_the_gate_was_shut() {
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Fenced, Outcome::NotCommitted));
     assert!(!session.in_transaction().unwrap());
 
-    db.gate.open_until(at_ms(1_000_000_000));
+    db.gate.open_until(1, at_ms(1_000_000_000));
     let mut tx = db.writer.begin(TxMode::Immediate).unwrap();
     tx.execute("INSERT INTO t VALUES (2)", &none).unwrap();
     db.gate.shut(Shut::Fenced { leader: None });
     assert_eq!(kind(tx.commit()), ErrorKind::Fenced);
     assert!(db.values().is_empty());
-    db.gate.open_until(at_ms(1_000_000_000));
+    db.gate.open_until(1, at_ms(1_000_000_000));
     db.insert(3).unwrap();
     assert_eq!(db.values(), [3]);
 }
@@ -136,7 +136,7 @@ fn a_deadline_that_passes_during_the_commit_means_unknown() {
     )
     .unwrap();
     writer.script(T).unwrap();
-    gate.open_until(at_ms(100));
+    gate.open_until(1, at_ms(100));
     let error = writer.execute("INSERT INTO t VALUES (1)", &Params::none()).unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::OutcomeUnknown, Outcome::Unknown));
     // It is committed: that is why nobody may hear "not committed".
