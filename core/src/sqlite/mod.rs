@@ -4,6 +4,7 @@
 mod backup;
 mod cache;
 mod connection;
+mod counters;
 mod cursor;
 mod failure;
 mod gate;
@@ -13,6 +14,7 @@ mod pool;
 mod row;
 mod session;
 mod statement;
+mod ticket;
 mod transaction;
 mod writer;
 #[cfg(test)]
@@ -24,8 +26,9 @@ pub(crate) use gate::{Clock, Gate};
 pub(crate) use policy::Caller;
 pub(crate) use pool::{PoolOptions, ReadPool};
 pub(crate) use session::WriterSession;
+pub(crate) use ticket::TransactionLimits;
 pub(crate) use transaction::WriterTransaction;
-pub(crate) use writer::{TransactionLimits, Writer, WriterOptions};
+pub(crate) use writer::{Writer, WriterOptions};
 
 pub use cursor::RowCursor;
 pub use row::LocalRow;
