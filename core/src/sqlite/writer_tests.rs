@@ -60,7 +60,7 @@ impl Fixture {
 
 fn options(folder: &TempDir) -> ConnectionOptions {
     let mut options = ConnectionOptions::new(Place::File(folder.path().join("my.db")), true);
-    options.busy_timeout = Duration::from_millis(100);
+    options.busy_timeout = Duration::from_millis(20);
     options
 }
 
@@ -450,12 +450,13 @@ fn a_statement_in_the_cache_follows_the_schema() {
 #[test]
 fn a_failure_after_the_commit_began_means_unknown_and_the_connection_is_replaced() {
     let db = Fixture::new();
-    db.writer.execute("PRAGMA foreign_keys = ON", &Params::none()).unwrap();
-    let foreign_keys = || {
-        let rows = db.writer.query("PRAGMA foreign_keys", &Params::none(), &ReadOptions::default()).unwrap();
+    db.writer.execute("PRAGMA recursive_triggers = ON", &Params::none()).unwrap();
+    let setting = || {
+        let rows =
+            db.writer.query("PRAGMA recursive_triggers", &Params::none(), &ReadOptions::default()).unwrap();
         rows.rows[0].get::<i64>(0).unwrap()
     };
-    assert_eq!(foreign_keys(), 1);
+    assert_eq!(setting(), 1);
     let mut state = db.writer.idle().unwrap();
     let outcome = db.writer.guarded(&mut state, |connection| {
         connection.execute("INSERT INTO t VALUES (1)", &Params::none(), Caller::Handle)?;
@@ -467,7 +468,7 @@ fn a_failure_after_the_commit_began_means_unknown_and_the_connection_is_replaced
         (error.kind(), error.outcome(), error.sqlite_code()),
         (ErrorKind::OutcomeUnknown, Outcome::Unknown, Some(1034))
     );
-    assert_eq!(foreign_keys(), 0, "it is another connection");
+    assert_eq!(setting(), 0, "it is another connection");
     db.insert(2).unwrap();
     assert_eq!(db.values(), [1, 2]);
 }
