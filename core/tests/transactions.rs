@@ -1,5 +1,7 @@
 //! Transactions, sessions, cursors and threads on a local handle.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
@@ -148,6 +150,7 @@ fn closing_takes_an_open_transaction_away() {
     assert_eq!(error.kind(), ErrorKind::TransactionAborted);
     assert!(error.message().contains("closed"), "{error}");
     assert_eq!(kind(session.execute("INSERT INTO accounts VALUES (3, 1)", &[])), ErrorKind::Closed);
+    assert_eq!(kind(session.query("SELECT 1", &[])), ErrorKind::Closed);
 }
 
 #[test]

@@ -253,6 +253,7 @@ impl Replicator {
     /// Lets writers go on if the WAL is small again.
     pub(super) fn after_checkpoint(&mut self) {
         let Ok(bytes) = self.wal_bytes() else { return };
+        self.limit_writers();
         let cap = self.shared.timing.wal_cap;
         let State::Leading(leading) = &mut self.state else { return };
         if leading.stalled && bytes <= cap / 2 {
@@ -260,6 +261,18 @@ impl Replicator {
             if let Ok(connections) = self.shared.connections() {
                 connections.writer.stall(false);
             }
+        }
+    }
+
+    /// Tells the writer how long the WAL is and may be.
+    pub(super) fn limit_writers(&mut self) {
+        let cap = self.shared.timing.wal_cap;
+        let Ok(replica) = self.replica() else { return };
+        let frame = u64::from(replica.page_size().get()) + 24;
+        let limit = u32::try_from(cap / frame).unwrap_or(u32::MAX).max(1);
+        let Ok(published) = replica.published() else { return };
+        if let Ok(connections) = self.shared.connections() {
+            connections.writer.limit_wal(published.point.frame, limit);
         }
     }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::bucket::LOG_FILE_SUFFIX;
 use crate::replication::Genesis;
 use crate::types::{Chain, DatabaseId, Epoch, Error, ErrorKind, NodeId, PageSize, Result, Txid};
 
@@ -92,7 +93,7 @@ impl LocalFiles {
 
     /// Where the commits are kept that had slot `txid` behind them and never reached the log.
     pub(crate) fn lost(&self, epoch: Epoch, txid: Txid) -> PathBuf {
-        self.beside(&format!(".lost-{epoch}-{txid}.ltx"))
+        self.beside(&format!(".lost-{epoch}-{txid}{LOG_FILE_SUFFIX}"))
     }
 
     /// The files with lost commits, oldest first.
@@ -106,7 +107,7 @@ impl LocalFiles {
             .filter(|entry| {
                 let name = entry.file_name();
                 let name = name.to_string_lossy();
-                name.starts_with(&prefix) && name.ends_with(".ltx")
+                name.starts_with(&prefix) && name.ends_with(LOG_FILE_SUFFIX)
             })
             .map(|entry| entry.path())
             .collect();

@@ -146,6 +146,7 @@ impl Replicator {
         let shared = Arc::clone(&self.shared);
         let writer = &shared.connections()?.writer;
         writer.cut(|open| *open = Bookmark { epoch, txid: confirmed.txid.next() });
+        self.limit_writers();
         self.replica()?.lead()?;
         self.moved();
         shared.see(|view| view.epoch = epoch);

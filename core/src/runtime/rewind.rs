@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::local_files::sync_folder;
 use super::replica::{Boundary, Replica};
 use super::restore::Restored;
+use crate::bucket::LOG_FILE_SUFFIX;
 use crate::ltx::{Encoder, Header, Origin};
 use crate::sqlite::PageSource;
 use crate::types::{Epoch, Error, PageNumber, Result, SessionId, Txid};
@@ -155,7 +156,7 @@ fn free_name(path: PathBuf) -> PathBuf {
     let mut candidate = path.clone();
     let mut number = 2;
     while candidate.exists() {
-        candidate = path.with_extension(format!("{number}.ltx"));
+        candidate = path.with_extension(format!("{number}{LOG_FILE_SUFFIX}"));
         number += 1;
     }
     candidate

@@ -6,6 +6,7 @@ mod wal_handle;
 pub(crate) use wal_handle::{
     CheckpointProgress, Checkpointer, PageSource, Published, Snapshot, WalHandle, self_test as wal_self_test,
 };
+mod appended;
 mod backup;
 mod cache;
 mod connection;

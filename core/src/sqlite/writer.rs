@@ -69,7 +69,12 @@ pub(super) struct State {
     taken: Option<(u64, String)>,
     /// What a commit made now is in.
     open: Bookmark,
+    /// Whether a commit is in it already.
+    open_has_commits: bool,
     stalled: bool,
+    /// How many frames the WAL has, and at how many writers have to wait.
+    wal_frames: u32,
+    wal_limit: u32,
     closed: bool,
     /// Requests with an id since the table of ids was last looked over; `None` before the first time.
     pub(super) unpruned_requests: Option<i64>,
@@ -100,7 +105,10 @@ impl Writer {
             last_ticket: 0,
             taken: None,
             open: Bookmark::default(),
+            open_has_commits: false,
             stalled: false,
+            wal_frames: 0,
+            wal_limit: u32::MAX,
             closed: false,
             unpruned_requests: None,
         };
@@ -138,7 +146,7 @@ impl Writer {
         let done = self.guarded(&mut state, |connection| {
             in_transaction(connection, |connection| run_all(connection, statements))
         })?;
-        let bookmark = state.open;
+        let bookmark = state.newest();
         let with_bookmark = |(executed, rows): (Executed, Rows)| (executed_at(executed, bookmark), rows);
         Ok(BatchResult::new(done.into_iter().map(with_bookmark).collect(), bookmark))
     }
@@ -147,7 +155,7 @@ impl Writer {
     pub(crate) fn script(&self, sql: &str) -> Result<Bookmark> {
         let mut state = self.idle()?;
         self.guarded(&mut state, |connection| connection.script(sql, Caller::Session))?;
-        Ok(state.open)
+        Ok(state.newest())
     }
 
     /// Lends the connection for something that only reads. For databases in memory.
@@ -220,7 +228,7 @@ impl Writer {
         let deadline = (self.clock)() + self.options.connection.busy_timeout;
         loop {
             let now = (self.clock)();
-            self.expire(&mut state, now);
+            self.expire(&mut state);
             if state.closed {
                 return Err(closed());
             }
@@ -248,6 +256,7 @@ impl Writer {
         connection.take_traces();
         let outcome = run(connection);
         let traces = connection.take_traces();
+        state.note(traces);
         match self.judge(outcome, traces) {
             Judged { outcome, retire: false } => outcome,
             Judged { outcome, retire: true } => {
@@ -334,8 +343,8 @@ impl Writer {
 
     /// Checks that the ticket is still the holder's, and notes that it is used.
     pub(super) fn redeem(&self, state: &mut State, ticket: u64) -> Result<()> {
+        self.expire(state);
         let now = (self.clock)();
-        self.expire(state, now);
         match &mut state.holder {
             Some(holder) if holder.ticket == ticket => {
                 holder.touched = now;
@@ -362,19 +371,23 @@ impl Writer {
         (holder.began + limits.total).min(holder.touched + limits.idle)
     }
 
-    /// Takes the ticket away from a transaction that has outlived its limits.
-    fn expire(&self, state: &mut State, now: Monotonic) {
-        let Some(holder) = &state.holder else { return };
-        if now < self.expiry(holder) {
-            return;
-        }
-        let limits = self.options.transactions;
-        let reason = if now >= holder.began + limits.total {
-            format!("the transaction was open for longer than {:?}", limits.total)
+    /// Why the transaction that has the ticket must end, if it has outlived its limits.
+    pub(super) fn overdue(&self, state: &State) -> Option<String> {
+        let (holder, limits, now) = (state.holder.as_ref()?, self.options.transactions, (self.clock)());
+        if now >= holder.began + limits.total {
+            Some(format!("the transaction was open for longer than {:?}", limits.total))
+        } else if now >= holder.touched + limits.idle {
+            Some(format!("the transaction was idle for longer than {:?}", limits.idle))
         } else {
-            format!("the transaction was idle for longer than {:?}", limits.idle)
-        };
-        self.take_away(state, &reason);
+            None
+        }
+    }
+
+    /// Takes the ticket away from a transaction that has outlived its limits.
+    fn expire(&self, state: &mut State) {
+        if let Some(reason) = self.overdue(state) {
+            self.take_away(state, &reason);
+        }
     }
 
     /// Rolls back the transaction that holds the ticket and takes that away. `false` if its session is in
@@ -403,7 +416,20 @@ impl Writer {
     /// Runs something under the mutex, between two commits. It is handed the bookmark that commits get from
     /// now on, and may move it.
     pub(crate) fn cut<T>(&self, act: impl FnOnce(&mut Bookmark) -> T) -> T {
-        act(&mut self.state.lock().open)
+        let mut state = self.state.lock();
+        let before = state.open;
+        let done = act(&mut state.open);
+        state.open_has_commits &= state.open == before;
+        done
+    }
+
+    /// Tells how many frames the WAL has now, and at how many writers wait: no transaction begins at the
+    /// limit, so that only the last one goes beyond it.
+    pub(crate) fn limit_wal(&self, frames: u32, limit: u32) {
+        let mut state = self.state.lock();
+        state.wal_frames = frames;
+        state.wal_limit = limit;
+        self.freed.notify_all();
     }
 
     /// While it is stalled, writers wait before they begin, and get `Backpressure` after the busy timeout.
@@ -450,18 +476,36 @@ impl State {
     #[inline]
     fn is_free_for(&self, own: Option<u64>) -> bool {
         match &self.holder {
-            None => !self.stalled,
+            None => !self.stalled && self.wal_frames < self.wal_limit,
             // Whoever has begun may end, also during a stall.
             Some(holder) => own == Some(holder.ticket),
         }
     }
 
+    /// The bookmark of a commit that is still to be made.
     pub(super) fn bookmark(&self) -> Bookmark {
         self.open
     }
 
+    /// The bookmark of the newest commit. It is that of a write which changed nothing, too: the slot that
+    /// is open may stay without commits, and then is never made.
+    pub(super) fn newest(&self) -> Bookmark {
+        match self.open.txid.previous() {
+            Some(txid) if !self.open_has_commits => Bookmark { txid, ..self.open },
+            _ => self.open,
+        }
+    }
+
+    /// Notes what statements left behind.
+    pub(super) fn note(&mut self, traces: Traces) {
+        if let Some(frames) = traces.appended {
+            self.open_has_commits = true;
+            self.wal_frames = frames;
+        }
+    }
+
     pub(super) fn result(&self, executed: Executed) -> ExecuteResult {
-        executed_at(executed, self.open)
+        executed_at(executed, self.newest())
     }
 
     #[cold]
