@@ -6,8 +6,9 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{InterruptHandle, OpenFlags, ffi};
 
+use super::appended::Appended;
 use super::cache::StatementCache;
-use super::counters::{Counters, Executed};
+use super::counters::Counters;
 use super::failure::from_rusqlite;
 use super::gate::{Clock, Gate};
 use super::policy::{Caller, Policy, admit};
@@ -55,7 +56,7 @@ impl ConnectionOptions {
 
 /// One connection to SQLite with its compiled statements.
 pub(crate) struct Connection {
-    // The order matters: statements are finalized before the connection closes.
+    // The order matters: statements are finalized before the connection closes, and its hook's flag goes last.
     cursor: Option<Prepared>,
     cache: StatementCache,
     policy: Arc<Policy>,
@@ -64,11 +65,19 @@ pub(crate) struct Connection {
     wrote: bool,
     db: *mut ffi::sqlite3,
     inner: rusqlite::Connection,
+    appended: Appended,
 }
 
 // SAFETY: the raw pointers all belong to this connection and move with it; SQLite lets a connection move
 // between threads as long as one at a time uses it, which `&mut self` on everything sees to.
 unsafe impl Send for Connection {}
+
+/// What a statement did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Executed {
+    pub(crate) rows_affected: u64,
+    pub(crate) last_insert_rowid: Option<i64>,
+}
 
 /// What statements did beside their results.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,6 +86,8 @@ pub(crate) struct Traces {
     pub(crate) commit_started: bool,
     /// A commit passed the gate, or a statement ran that may write (VACUUM calls no hook).
     pub(crate) wrote: bool,
+    /// How many frames the WAL had after the last commit that added some. Not known of what is not replicated.
+    pub(crate) appended: Option<u32>,
 }
 
 impl Connection {
@@ -135,6 +146,7 @@ impl Connection {
             wrote: false,
             db,
             inner,
+            appended: Appended::new(),
         };
         connection.configure(options)?;
         Ok(connection)
@@ -147,6 +159,8 @@ impl Connection {
                 .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
                 .map_err(from_rusqlite)?;
             self.pragma("PRAGMA wal_autocheckpoint = 0")?;
+            // SAFETY: the connection is open, and is closed before the fields behind it are dropped.
+            unsafe { self.appended.watch(self.db) };
         }
         if !options.in_memory() {
             let mode = self.pragma("PRAGMA journal_mode = WAL")?;
@@ -252,7 +266,8 @@ impl Connection {
     /// What statements left behind since the last call.
     pub(crate) fn take_traces(&mut self) -> Traces {
         let commit_started = self.commit_started.swap(false, Ordering::Relaxed);
-        Traces { commit_started, wrote: std::mem::take(&mut self.wrote) | commit_started }
+        let wrote = std::mem::take(&mut self.wrote) | commit_started;
+        Traces { commit_started, wrote, appended: self.appended.take() }
     }
 
     /// What stops the running statement from another thread.

@@ -1,13 +1,7 @@
 use rusqlite::ffi;
 
+use super::connection::Executed;
 use super::policy::Needs;
-
-/// What a statement did.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Executed {
-    pub(crate) rows_affected: u64,
-    pub(crate) last_insert_rowid: Option<i64>,
-}
 
 /// SQLite's counters around one statement.
 ///

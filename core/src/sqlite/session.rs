@@ -4,8 +4,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rusqlite::InterruptHandle;
 
-use super::connection::Connection;
-use super::counters::Executed;
+use super::connection::{Connection, Executed};
 use super::policy::Caller;
 use super::writer::{Judged, Writer, executed_at};
 use crate::types::{Bookmark, Error, ErrorKind, ExecuteResult, Params, Result, Rows};
@@ -168,6 +167,7 @@ impl WriterSession {
         connection.take_traces();
         let outcome = run(connection);
         let traces = connection.take_traces();
+        writer.note(traces);
         let ended = connection.is_autocommit();
         let judged =
             if ended { self.writer.judge(outcome, traces) } else { Judged { outcome, retire: false } };
@@ -181,7 +181,8 @@ impl WriterSession {
             }
             _ => self.writer.touch(&mut writer),
         }
-        judged.outcome.map(|value| (value, writer.bookmark()))
+        let bookmark = if ended { writer.newest() } else { writer.bookmark() };
+        judged.outcome.map(|value| (value, bookmark))
     }
 }
 
