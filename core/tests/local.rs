@@ -1,5 +1,4 @@
 //! The handle on a local database: what every verb promises.
-
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use haqlite::{

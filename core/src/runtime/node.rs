@@ -148,7 +148,31 @@ impl Node {
                 return Some(Ok(()));
             }
             view.contains(&bookmark, view.applied).transpose()
-        })?
+        })??;
+        self.check_owner(bookmark)
+    }
+
+    /// Whether the slot of an old bookmark is of the epoch that gave it.
+    fn check_owner(&self, bookmark: Bookmark) -> Result<()> {
+        if !self.shared.view.borrow().must_ask(&bookmark) {
+            return Ok(());
+        }
+        let log = self.shared.log.clone();
+        match self.block_on(async move { log.slot(bookmark.txid).await })? {
+            Some(slot) if slot.facts.epoch == bookmark.epoch => Ok(()),
+            Some(slot) => {
+                let owner = slot.facts.epoch;
+                let message =
+                    format!("the write of bookmark {bookmark} was lost: epoch {owner} has its slot");
+                Err(Error::new(ErrorKind::BookmarkLost, message))
+            }
+            None => {
+                let message = format!(
+                    "the slot of bookmark {bookmark} is gone: whether its write was lost is not known"
+                );
+                Err(Error::new(ErrorKind::OutcomeUnknown, message))
+            }
+        }
     }
 
     /// Waits until the bookmark's write is in a confirmed slot.
@@ -157,7 +181,8 @@ impl Node {
         let what = format!("bookmark {bookmark} is not confirmed yet");
         self.until(clock::now() + timeout, &what, move |view| {
             view.contains(&bookmark, view.confirmed).transpose()
-        })?
+        })??;
+        self.check_owner(bookmark)
     }
 
     /// Ships everything, releases the lease to a follower and tells it. Returns when another node leads.
@@ -167,6 +192,10 @@ impl Node {
                 ErrorKind::NotLeader,
                 "this node does not lead: it has nothing to hand over",
             ));
+        }
+        if let Some((kind, message)) = self.shared.view.borrow().last_error.clone() {
+            // What is not shipped yet would be left behind.
+            return Err(Error::new(kind, format!("not handed over while the stores fail: {message}")));
         }
         let fresh = self.shared.timing.ttl * 3;
         let Some((node, peer)) = self.shared.peers.successor(to, clock::now(), fresh) else {
@@ -242,7 +271,7 @@ impl Node {
         self.shared.closing.store(true, Ordering::Release);
         self.shared.tell_election(Event::Close);
         let _ = self.until(clock::now() + CLOSE_PATIENCE, "the lease is not released", |view| {
-            (view.closed || view.stopped.is_some()).then_some(())
+            view.election_over.then_some(())
         });
         self.shared.gate.shut(Shut::Closed);
         self.stop_server.send_replace(true);
@@ -256,6 +285,7 @@ impl Node {
         let ended = self.block_on(async move { tokio::time::timeout(CLOSE_PATIENCE, done).await });
         if let Ok(Ok(last)) = ended {
             result = result.and(last);
+            self.shared.files.unlock();
         }
         self.shared.see(|view| view.closed = true);
         self.shared.events.close();

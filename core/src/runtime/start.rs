@@ -1,3 +1,4 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, OnceLock};
@@ -21,7 +22,7 @@ use super::service::NodeService;
 use super::shared::{Message, Shared, Timing, View};
 use crate::bucket::probe;
 use crate::client::{Forwarder, advertised_address, host_name, parse_address};
-use crate::election::{Election, ElectionConfig, Event};
+use crate::election::{Election, ElectionConfig, Event, Tenure};
 use crate::server::{Listen, Secret, Server, ServerLimits};
 use crate::sqlite::{
     Clock, ConnectionOptions, Gate, Place, PoolOptions, Shut, TransactionLimits, WriterOptions, wal_self_test,
@@ -63,6 +64,7 @@ impl Node {
             key: options.lease_key.clone(),
             inbox: election_inbox,
             version: None,
+            tenure: Tenure::default(),
             released,
         };
         runtime.spawn(lease.run());
@@ -145,10 +147,19 @@ fn start_replicator(
         state: State::Following,
         next_look: Monotonic::default(),
         looks: 0,
+        operation: 0,
+        doubts: 0,
+        verified: None,
     };
     thread::Builder::new()
         .name("haqlite-replicator".into())
-        .spawn(move || replicator.run())
+        .spawn(move || {
+            let shared = Arc::clone(&replicator.shared);
+            if catch_unwind(AssertUnwindSafe(|| replicator.run())).is_err() {
+                // Nobody ships any more: nobody may acknowledge, and another node has to lead.
+                shared.stop(Error::new(ErrorKind::Internal, "the replicator panicked; see the log"));
+            }
+        })
         .map_err(|e| Error::io("starting the replicator", e))
 }
 

@@ -10,6 +10,7 @@ mod appended;
 mod backup;
 mod cache;
 mod connection;
+mod counters;
 mod create;
 mod cursor;
 mod failure;
@@ -21,6 +22,7 @@ mod quick_check;
 mod row;
 mod session;
 mod statement;
+mod ticket;
 mod transaction;
 mod writer;
 #[cfg(test)]
@@ -35,8 +37,9 @@ pub(crate) use policy::Caller;
 pub(crate) use pool::{PoolOptions, ReadPool};
 pub(crate) use quick_check::quick_check;
 pub(crate) use session::WriterSession;
+pub(crate) use ticket::TransactionLimits;
 pub(crate) use transaction::WriterTransaction;
-pub(crate) use writer::{TransactionLimits, Writer, WriterOptions};
+pub(crate) use writer::{Writer, WriterOptions};
 
 pub use cursor::RowCursor;
 pub use row::LocalRow;

@@ -30,8 +30,6 @@ pub(crate) enum Once {
     /// It had run before; this was recorded then.
     Recorded { txid: Txid, result: Vec<u8> },
 }
-
-#[cfg_attr(not(test), allow(dead_code, reason = "the server calls it"))]
 impl Writer {
     /// Runs the statements in one transaction that also records the request's id and what `encode` makes of
     /// their result. If the id is there already, nothing runs and the record is given.

@@ -9,9 +9,9 @@ use super::gate::{Clock, Gate};
 use super::policy::Caller;
 use super::pool::limited;
 use super::session::SessionCore;
+use super::ticket::{Holder, TransactionLimits};
 use crate::types::{
-    BatchResult, Bookmark, Error, ErrorKind, ExecuteResult, Monotonic, Params, ReadOptions, Result, Rows,
-    Statement,
+    BatchResult, Bookmark, Error, ErrorKind, ExecuteResult, Params, ReadOptions, Result, Rows, Statement,
 };
 
 /// How a writer waits, and for how long a transaction may keep others waiting.
@@ -19,21 +19,6 @@ use crate::types::{
 pub(crate) struct WriterOptions {
     pub(crate) connection: ConnectionOptions,
     pub(crate) transactions: TransactionLimits,
-}
-
-/// After how long an interactive transaction is rolled back.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TransactionLimits {
-    /// Since it began.
-    pub(crate) total: Duration,
-    /// Since its last statement ended.
-    pub(crate) idle: Duration,
-}
-
-impl Default for TransactionLimits {
-    fn default() -> TransactionLimits {
-        TransactionLimits { total: Duration::from_secs(600), idle: Duration::from_secs(60) }
-    }
 }
 
 /// Called after each commit that wrote something. It runs under the writer's mutex and must only hint.
@@ -55,7 +40,7 @@ pub(crate) struct Writer {
     /// Of the connection that is open now; beside the mutex, because it stops the one who holds that.
     interrupt: Mutex<Option<InterruptHandle>>,
     /// The session that has the ticket: it runs its statements with the mutex, so it has to be found beside it.
-    writing: Mutex<Weak<SessionCore>>,
+    pub(super) writing: Mutex<Weak<SessionCore>>,
     /// The sessions that were opened, to close them with the handle.
     pub(super) sessions: Mutex<Vec<Weak<SessionCore>>>,
 }
@@ -64,9 +49,9 @@ pub(super) struct State {
     /// `None` after it was retired or closed; opened again when it is needed.
     connection: Option<Connection>,
     pub(super) holder: Option<Holder>,
-    last_ticket: u64,
+    pub(super) last_ticket: u64,
     /// Why the tickets that were taken away were, for the newest of them.
-    taken: Option<(u64, String)>,
+    pub(super) taken: Option<(u64, String)>,
     /// What a commit made now is in.
     open: Bookmark,
     /// Whether a commit is in it already.
@@ -78,15 +63,6 @@ pub(super) struct State {
     closed: bool,
     /// Requests with an id since the table of ids was last looked over; `None` before the first time.
     pub(super) unpruned_requests: Option<i64>,
-}
-
-/// Who has the ticket.
-pub(super) struct Holder {
-    pub(super) ticket: u64,
-    began: Monotonic,
-    touched: Monotonic,
-    /// The session whose connection the transaction is on; `None` if it is on the writer's own.
-    session: Option<Arc<SessionCore>>,
 }
 
 impl Writer {
@@ -321,106 +297,20 @@ impl Writer {
             self.retire(state);
         }
     }
-
-    /// Gives a ticket out. Only when the state is free.
-    pub(super) fn issue(&self, state: &mut State, session: Option<Arc<SessionCore>>) -> u64 {
-        let now = (self.clock)();
-        *self.writing.lock() = session.as_ref().map_or_else(Weak::new, Arc::downgrade);
-        state.last_ticket += 1;
-        state.holder = Some(Holder { ticket: state.last_ticket, began: now, touched: now, session });
-        state.last_ticket
-    }
-
-    /// Takes a ticket back from its holder.
-    pub(super) fn hand_back(&self, state: &mut State, ticket: u64) {
-        if state.holder.as_ref().is_some_and(|holder| holder.ticket == ticket) {
-            state.holder = None;
-            *self.writing.lock() = Weak::new();
-            // All: who takes the mutex for one statement tells nobody when it is done.
-            self.freed.notify_all();
-        }
-    }
-
-    /// Checks that the ticket is still the holder's, and notes that it is used.
-    pub(super) fn redeem(&self, state: &mut State, ticket: u64) -> Result<()> {
-        self.expire(state);
-        let now = (self.clock)();
-        match &mut state.holder {
-            Some(holder) if holder.ticket == ticket => {
-                holder.touched = now;
-                Ok(())
-            }
-            _ => Err(state.why_taken(ticket)),
-        }
-    }
-
-    /// Takes a ticket back whose transaction is gone, and keeps the reason for its holder.
-    pub(super) fn lose(&self, state: &mut State, ticket: u64, reason: String) {
-        state.taken = Some((ticket, reason));
-        self.hand_back(state, ticket);
-    }
-
-    pub(super) fn touch(&self, state: &mut State) {
-        if let Some(holder) = &mut state.holder {
-            holder.touched = (self.clock)();
-        }
-    }
-
-    fn expiry(&self, holder: &Holder) -> Monotonic {
-        let limits = self.options.transactions;
-        (holder.began + limits.total).min(holder.touched + limits.idle)
-    }
-
-    /// Why the transaction that has the ticket must end, if it has outlived its limits.
-    pub(super) fn overdue(&self, state: &State) -> Option<String> {
-        let (holder, limits, now) = (state.holder.as_ref()?, self.options.transactions, (self.clock)());
-        if now >= holder.began + limits.total {
-            Some(format!("the transaction was open for longer than {:?}", limits.total))
-        } else if now >= holder.touched + limits.idle {
-            Some(format!("the transaction was idle for longer than {:?}", limits.idle))
-        } else {
-            None
-        }
-    }
-
-    /// Takes the ticket away from a transaction that has outlived its limits.
-    fn expire(&self, state: &mut State) {
-        if let Some(reason) = self.overdue(state) {
-            self.take_away(state, &reason);
-        }
-    }
-
-    /// Rolls back the transaction that holds the ticket and takes that away. `false` if its session is in
-    /// use at the moment.
-    fn take_away(&self, state: &mut State, reason: &str) -> bool {
-        let Some(holder) = &state.holder else { return true };
-        let ticket = holder.ticket;
-        match holder.session.clone() {
-            None => self.roll_back(state),
-            Some(session) => {
-                if !session.abort(reason) {
-                    return false;
-                }
-            }
-        }
-        state.taken = Some((ticket, reason.to_owned()));
-        state.holder = None;
-        self.freed.notify_all();
-        true
-    }
 }
 
 /// What the runtime does to the writer of a node.
-#[cfg_attr(not(test), allow(dead_code, reason = "the replicated engine calls it"))]
 impl Writer {
     /// Runs something under the mutex, between two commits. It is handed the bookmark that commits get from
     /// now on, and may move it.
     pub(crate) fn cut<T>(&self, act: impl FnOnce(&mut Bookmark) -> T) -> T {
-        let mut state = self.state.lock();
-        let before = state.open;
-        let done = act(&mut state.open);
-        state.open_has_commits &= state.open == before;
-        done
+        self.state.lock().cut(act)
+    }
+
+    /// As [`Writer::cut`], if the mutex is free within `patience`: a statement that runs for long keeps it.
+    pub(crate) fn try_cut<T>(&self, patience: Duration, act: impl FnOnce(&mut Bookmark) -> T) -> Option<T> {
+        let mut state = self.state.try_lock_for(patience)?;
+        Some(state.cut(act))
     }
 
     /// Tells how many frames the WAL has now, and at how many writers wait: no transaction begins at the
@@ -480,6 +370,13 @@ impl State {
             // Whoever has begun may end, also during a stall.
             Some(holder) => own == Some(holder.ticket),
         }
+    }
+
+    fn cut<T>(&mut self, act: impl FnOnce(&mut Bookmark) -> T) -> T {
+        let before = self.open;
+        let done = act(&mut self.open);
+        self.open_has_commits &= self.open == before;
+        done
     }
 
     /// The bookmark of a commit that is still to be made.
