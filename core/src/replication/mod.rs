@@ -20,7 +20,7 @@ mod slot;
 pub(crate) use catch_up::{CatchUp, CatchUpEffect, CatchUpEvent};
 pub(crate) use floor::Floor;
 pub(crate) use genesis::Genesis;
-pub(crate) use journal::{Journal, MainFile, Record, RecordKind};
+pub(crate) use journal::{Journal, MainFile, RECORD_BYTES, Record, RecordKind};
 pub(crate) use plan::{LogFile, plan_restore};
 pub(crate) use shipper::{Draft, PutAnswer, Shipper, ShipperEffect, ShipperEvent};
 pub(crate) use slot::SlotFacts;

@@ -97,6 +97,11 @@ impl Replica {
         Ok(u64::from(frames) * (u64::from(self.page_size().get()) + 24))
     }
 
+    /// Whether nobody else can write.
+    pub(crate) fn is_locked(&self) -> bool {
+        self.wal.holds_writes()
+    }
+
     /// Lets others write: the node leads. The word on the role is durable before the lock goes.
     pub(crate) fn lead(&mut self) -> Result<()> {
         self.append_durably(RecordKind::Leading)?;
@@ -155,18 +160,29 @@ impl Replica {
     pub(crate) fn reset_wal(&mut self) -> Result<bool> {
         let Boundary { point, position, size } = self.boundary;
         let journal = &mut self.journal;
+        let mut recorded = None;
         let mut record = |points: &[WalPoint; 2]| {
             for point in points {
                 journal.append(Record { kind: RecordKind::Boundary, point: *point, position })?;
             }
+            recorded = Some(*points);
             journal.sync()
         };
-        match self.wal.reset(&point, &mut record)? {
-            Some(point) => {
+        match self.wal.reset(&point, &mut record) {
+            Ok(Some(point)) => {
                 self.boundary = Boundary { point, position, size };
                 Ok(true)
             }
-            None => Ok(false),
+            Ok(None) => Ok(false),
+            Err(error) => {
+                // The new generation may have begun: then the boundary is where it begins.
+                if let Ok(published) = self.published()
+                    && recorded.is_some_and(|points| points.contains(&published.point))
+                {
+                    self.boundary = Boundary { point: published.point, position, size };
+                }
+                Err(error)
+            }
         }
     }
 

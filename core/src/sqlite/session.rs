@@ -149,7 +149,15 @@ impl WriterSession {
     ) -> Result<(T, Bookmark)> {
         let mut writer = self.writer.wait_for_turn(state.ticket)?;
         match state.ticket {
-            Some(ticket) => self.writer.redeem(&mut writer, ticket)?,
+            Some(ticket) => {
+                if let Some(reason) = self.writer.overdue(&writer) {
+                    state.roll_back();
+                    state.ticket = None;
+                    self.writer.lose(&mut writer, ticket, reason);
+                    return Err(writer.why_taken(ticket));
+                }
+                self.writer.redeem(&mut writer, ticket)?;
+            }
             None => {
                 self.writer.gate.check()?;
                 state.ticket = Some(self.writer.issue(&mut writer, Some(Arc::clone(&self.core))));
@@ -159,6 +167,7 @@ impl WriterSession {
         connection.take_traces();
         let outcome = run(connection);
         let traces = connection.take_traces();
+        writer.note(traces);
         let ended = connection.is_autocommit();
         let judged =
             if ended { self.writer.judge(outcome, traces) } else { Judged { outcome, retire: false } };
@@ -172,7 +181,8 @@ impl WriterSession {
             }
             _ => self.writer.touch(&mut writer),
         }
-        judged.outcome.map(|value| (value, writer.bookmark()))
+        let bookmark = if ended { writer.newest() } else { writer.bookmark() };
+        judged.outcome.map(|value| (value, bookmark))
     }
 }
 

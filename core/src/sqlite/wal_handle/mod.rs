@@ -129,7 +129,6 @@ impl WalHandle {
     }
 
     /// Whether the write lock is held.
-    #[cfg(test)]
     pub(crate) fn holds_writes(&self) -> bool {
         self.holds_writes
     }
