@@ -10,15 +10,15 @@ use haqlite::{Bookmark, Error, Event, HaQLite, Role};
 use crate::support::{INSERT, PATIENCE, SCHEMA, builder, row, rows_of};
 
 /// The environment variable that makes this binary a node, and holds its settings as JSON.
-pub const CHILD: &str = "HAQLITE_CRASH_CHILD";
+pub(crate) const CHILD: &str = "HAQLITE_CRASH_CHILD";
 
 #[derive(serde::Serialize, serde::Deserialize, Clone)]
-pub struct Settings {
-    pub node: String,
-    pub bucket: String,
-    pub database: String,
-    pub ship_ms: u64,
-    pub follower: bool,
+pub(crate) struct Settings {
+    pub(crate) node: String,
+    pub(crate) bucket: String,
+    pub(crate) database: String,
+    pub(crate) ship_ms: u64,
+    pub(crate) follower: bool,
 }
 
 /// Not a promise: the way into the child. Returns at once in the process that runs the tests.

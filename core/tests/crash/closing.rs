@@ -25,7 +25,9 @@ fn the_last_drop_of_a_handle_ships_what_was_committed_and_gives_the_lease_back()
     let site = Site::new();
     let first = crate::support::builder(&site.bucket(), "a", crate::support::NEVER);
     let first = first.open_blocking(site.database("a"), SCHEMA).unwrap();
-    (0..10).for_each(|n| drop(insert(&first, n, 100).unwrap()));
+    for n in 0..10 {
+        insert(&first, n, 100).unwrap();
+    }
     let clone = first.clone();
     drop(first);
     insert(&clone, 10, 100).unwrap();

@@ -66,7 +66,9 @@ fn a_foreign_sqlite_that_reads_a_living_leader_disturbs_nothing() {
 fn rows_that_a_foreign_sqlite_wrote_into_a_closed_database_are_saved_and_undone_or_shipped() {
     let site = Site::new();
     let db = site.open("a");
-    (0..10).for_each(|n| drop(insert(&db, n, 100).unwrap()));
+    for n in 0..10 {
+        insert(&db, n, 100).unwrap();
+    }
     db.close_blocking().unwrap();
     drop(db);
     sqlite3(&site, "a", "INSERT INTO w VALUES (77, '<row 000000000077>', x'')");

@@ -12,7 +12,7 @@ use crate::child::{CHILD, Settings};
 use crate::support::{PATIENCE, SHIP, Site, now};
 
 /// A node in another process, and everything that it has said.
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
     /// Closed, it ends the process.
     input: ChildStdin,
@@ -22,15 +22,15 @@ pub struct Process {
 
 /// Where `strace` kills: at the `when`th of these calls that one thread makes, on this path if there is one.
 #[derive(Clone, Copy, Debug)]
-pub struct KillAt<'a> {
-    pub calls: &'a str,
-    pub path: Option<&'a Path>,
-    pub when: u32,
+pub(crate) struct KillAt<'a> {
+    pub(crate) calls: &'a str,
+    pub(crate) path: Option<&'a Path>,
+    pub(crate) when: u32,
 }
 
 impl Site {
     /// The settings of a node of this site.
-    pub fn settings(&self, node: &str) -> Settings {
+    pub(crate) fn settings(&self, node: &str) -> Settings {
         Settings {
             node: node.to_owned(),
             bucket: self.bucket(),
@@ -42,7 +42,7 @@ impl Site {
 
     /// Starts the node and waits until it is open.
     #[track_caller]
-    pub fn start(&self, node: &str) -> Process {
+    pub(crate) fn start(&self, node: &str) -> Process {
         let process = Process::start(&self.settings(node), None);
         process.wait_for("open");
         process
@@ -50,7 +50,7 @@ impl Site {
 }
 
 impl Process {
-    pub fn start(settings: &Settings, kill_at: Option<KillAt<'_>>) -> Process {
+    pub(crate) fn start(settings: &Settings, kill_at: Option<KillAt<'_>>) -> Process {
         let this = std::env::current_exe().unwrap();
         let mut command = match kill_at {
             None => Command::new(&this),
@@ -89,24 +89,24 @@ impl Process {
     }
 
     /// Gives a command; nothing happens if the process is gone.
-    pub fn tell(&mut self, command: &str) {
+    pub(crate) fn tell(&mut self, command: &str) {
         let _ = writeln!(self.input, "{command}");
     }
 
     /// What it has said so far.
-    pub fn said(&self) -> Vec<String> {
+    pub(crate) fn said(&self) -> Vec<String> {
         self.said.lock().unwrap().clone()
     }
 
     /// Waits for a line that begins so, and gives it.
     #[track_caller]
-    pub fn wait_for(&self, start: &str) -> String {
+    pub(crate) fn wait_for(&self, start: &str) -> String {
         self.wait_after(0, start)
     }
 
     /// As `wait_for`, among the lines after the first `skip`.
     #[track_caller]
-    pub fn wait_after(&self, skip: usize, start: &str) -> String {
+    pub(crate) fn wait_after(&self, skip: usize, start: &str) -> String {
         let began = now();
         loop {
             let said = self.said();
@@ -120,27 +120,27 @@ impl Process {
 
     /// Asks, and waits for the line of the answer.
     #[track_caller]
-    pub fn ask(&mut self, command: &str, start: &str) -> String {
+    pub(crate) fn ask(&mut self, command: &str, start: &str) -> String {
         let skip = self.said().len();
         self.tell(command);
         self.wait_after(skip, start)
     }
 
     /// The numbers in the lines that begin so, in order.
-    pub fn numbers(&self, start: &str) -> Vec<i64> {
+    pub(crate) fn numbers(&self, start: &str) -> Vec<i64> {
         numbers(&self.said(), start)
     }
 
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.signal(Signal::KILL);
         self.wait();
     }
 
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.signal(Signal::STOP);
     }
 
-    pub fn go_on(&self) {
+    pub(crate) fn go_on(&self) {
         self.signal(Signal::CONT);
     }
 
@@ -152,7 +152,7 @@ impl Process {
 
     /// Waits until the process has ended and all that it said is read.
     #[track_caller]
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let began = now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -179,12 +179,12 @@ impl Drop for Process {
 }
 
 /// Whether the process was killed.
-pub fn was_killed(status: ExitStatus) -> bool {
+pub(crate) fn was_killed(status: ExitStatus) -> bool {
     status.signal() == Some(9) || status.code() == Some(137)
 }
 
 /// The numbers in the lines that begin so, in order.
-pub fn numbers(lines: &[String], start: &str) -> Vec<i64> {
+pub(crate) fn numbers(lines: &[String], start: &str) -> Vec<i64> {
     let number = |line: &String| line.strip_prefix(start)?.split(' ').nth(1)?.parse().ok();
     lines.iter().filter_map(number).collect()
 }

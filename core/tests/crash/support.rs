@@ -9,52 +9,52 @@ use rusqlite::{Connection, OpenFlags};
 use tempfile::TempDir;
 
 /// Numbered rows; nothing keeps a row from being there twice.
-pub const SCHEMA: &str =
+pub(crate) const SCHEMA: &str =
     "CREATE TABLE IF NOT EXISTS w (n INTEGER NOT NULL, marker TEXT NOT NULL, filler BLOB);";
 
 /// What every liveness limit is: generous, because the machine may be busy.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A folder with a bucket and the databases of some nodes.
-pub struct Site {
+pub(crate) struct Site {
     folder: TempDir,
 }
 
 impl Site {
-    pub fn new() -> Site {
+    pub(crate) fn new() -> Site {
         let site = Site { folder: tempfile::tempdir().unwrap() };
         std::fs::create_dir(site.path("bucket")).unwrap();
         site
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn database(&self, node: &str) -> PathBuf {
+    pub(crate) fn database(&self, node: &str) -> PathBuf {
         self.path(&format!("{node}.db"))
     }
 
-    pub fn bucket(&self) -> String {
+    pub(crate) fn bucket(&self) -> String {
         format!("file://{}", self.path("bucket").display())
     }
 
     /// The node in this process, with the default interval.
-    pub fn open(&self, node: &str) -> HaQLite {
+    pub(crate) fn open(&self, node: &str) -> HaQLite {
         self.try_open(node).unwrap()
     }
 
-    pub fn try_open(&self, node: &str) -> Result<HaQLite, Error> {
+    pub(crate) fn try_open(&self, node: &str) -> Result<HaQLite, Error> {
         self.builder(node).open_blocking(self.database(node), SCHEMA)
     }
 
-    pub fn builder(&self, node: &str) -> Builder {
+    pub(crate) fn builder(&self, node: &str) -> Builder {
         builder(&self.bucket(), node, SHIP)
     }
 
     /// The slots in the bucket, in order; fails if there is a hole.
     #[track_caller]
-    pub fn slots(&self) -> Vec<u64> {
+    pub(crate) fn slots(&self) -> Vec<u64> {
         let folder = self.path("bucket/haqlite/app/ltx/0");
         let mut slots = Vec::new();
         for entry in std::fs::read_dir(&folder).unwrap() {
@@ -72,7 +72,7 @@ impl Site {
 
     /// The log's content, restored from the bucket alone.
     #[track_caller]
-    pub fn restored(&self) -> PathBuf {
+    pub(crate) fn restored(&self) -> PathBuf {
         let path = self.free("restored");
         Restore::new(self.bucket()).db_name("app").run(&path).unwrap();
         path
@@ -80,7 +80,7 @@ impl Site {
 
     /// Fails unless the closed database of the node is the log, byte by byte, and whole.
     #[track_caller]
-    pub fn is_the_log(&self, node: &str) {
+    pub(crate) fn is_the_log(&self, node: &str) {
         self.slots();
         let restored = self.restored();
         let copy = self.copy(&self.database(node));
@@ -94,14 +94,14 @@ impl Site {
 
     /// As `is_the_log`, of a follower that closed before the leader's last word: its rows are the log's.
     #[track_caller]
-    pub fn is_at_the_end(&self, node: &str) {
+    pub(crate) fn is_at_the_end(&self, node: &str) {
         let copy = self.copy(&self.database(node));
         integrity(&copy);
         assert_eq!(rows(&copy), rows(&self.restored()), "{node} has other rows than the log");
     }
 
     /// A copy of a closed database and its WAL.
-    pub fn copy(&self, database: &Path) -> PathBuf {
+    pub(crate) fn copy(&self, database: &Path) -> PathBuf {
         let copy = self.free("copy");
         std::fs::copy(database, &copy).unwrap();
         if beside(database, "-wal").exists() {
@@ -116,14 +116,14 @@ impl Site {
 }
 
 /// How often nodes ship, if a test says nothing else.
-pub const SHIP: Duration = Duration::from_millis(20);
+pub(crate) const SHIP: Duration = Duration::from_millis(20);
 /// An interval that does not pass while a test runs.
-pub const NEVER: Duration = Duration::from_secs(3600);
+pub(crate) const NEVER: Duration = Duration::from_secs(3600);
 /// The lease's time to live.
-pub const TTL: Duration = Duration::from_secs(1);
+pub(crate) const TTL: Duration = Duration::from_secs(1);
 
 /// A node with a short lease.
-pub fn builder(bucket: &str, node: &str, ship: Duration) -> Builder {
+pub(crate) fn builder(bucket: &str, node: &str, ship: Duration) -> Builder {
     HaQLite::builder()
         .bucket(bucket)
         .db_name("app")
@@ -137,20 +137,20 @@ pub fn builder(bucket: &str, node: &str, ship: Duration) -> Builder {
         })
 }
 
-pub const INSERT: &str = "INSERT INTO w (n, marker, filler) VALUES (?1, ?2, ?3)";
+pub(crate) const INSERT: &str = "INSERT INTO w (n, marker, filler) VALUES (?1, ?2, ?3)";
 
 /// What row `n` holds.
-pub fn row(n: i64, bytes: usize) -> [SqlValue; 3] {
+pub(crate) fn row(n: i64, bytes: usize) -> [SqlValue; 3] {
     [SqlValue::from(n), SqlValue::Text(marker(n)), SqlValue::Blob(filler(n, bytes))]
 }
 
 /// A text that is in the page of row `n` and in no other.
-pub fn marker(n: i64) -> String {
+pub(crate) fn marker(n: i64) -> String {
     format!("<row {n:012}>")
 }
 
 /// Bytes that neither compress nor repeat.
-pub fn filler(n: i64, bytes: usize) -> Vec<u8> {
+pub(crate) fn filler(n: i64, bytes: usize) -> Vec<u8> {
     let mut hash = blake3::Hasher::new();
     hash.update(&n.to_le_bytes());
     let mut filler = vec![0; bytes];
@@ -158,13 +158,13 @@ pub fn filler(n: i64, bytes: usize) -> Vec<u8> {
     filler
 }
 
-pub fn insert(db: &HaQLite, n: i64, bytes: usize) -> Result<Bookmark, Error> {
+pub(crate) fn insert(db: &HaQLite, n: i64, bytes: usize) -> Result<Bookmark, Error> {
     db.execute(INSERT, &row(n, bytes)).map(|done| done.bookmark)
 }
 
 /// The rows by number: how often each is there. Every one of them has to be intact.
 #[track_caller]
-pub fn rows_of(db: &HaQLite) -> BTreeMap<i64, u32> {
+pub(crate) fn rows_of(db: &HaQLite) -> BTreeMap<i64, u32> {
     let values = db.query_values_local("SELECT n, marker, filler FROM w", &[]).unwrap();
     count(values.into_iter().map(|row| match &row[..] {
         [SqlValue::Integer(n), SqlValue::Text(marker), SqlValue::Blob(filler)] => {
@@ -176,7 +176,7 @@ pub fn rows_of(db: &HaQLite) -> BTreeMap<i64, u32> {
 
 /// As `rows_of`, of a database that no node has open.
 #[track_caller]
-pub fn rows(path: &Path) -> BTreeMap<i64, u32> {
+pub(crate) fn rows(path: &Path) -> BTreeMap<i64, u32> {
     let connection = Connection::open(path).unwrap();
     let mut statement = connection.prepare("SELECT n, marker, filler FROM w").unwrap();
     let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))).unwrap();
@@ -195,20 +195,20 @@ fn count(rows: impl Iterator<Item = (i64, String, Vec<u8>)>) -> BTreeMap<i64, u3
 
 /// Fails if one of the rows is missing.
 #[track_caller]
-pub fn has_all<'a>(rows: &BTreeMap<i64, u32>, wanted: impl IntoIterator<Item = &'a i64>, what: &str) {
+pub(crate) fn has_all<'a>(rows: &BTreeMap<i64, u32>, wanted: impl IntoIterator<Item = &'a i64>, what: &str) {
     let missing: Vec<i64> = wanted.into_iter().copied().filter(|n| !rows.contains_key(n)).collect();
     assert!(missing.is_empty(), "{what} rows are missing: {missing:?}");
 }
 
 /// Fails if a row is there more than once.
 #[track_caller]
-pub fn no_duplicates(rows: &BTreeMap<i64, u32>) {
+pub(crate) fn no_duplicates(rows: &BTreeMap<i64, u32>) {
     let twice: Vec<_> = rows.iter().filter(|(_, count)| **count > 1).collect();
     assert!(twice.is_empty(), "rows are there more than once: {twice:?}");
 }
 
 #[track_caller]
-pub fn integrity(path: &Path) {
+pub(crate) fn integrity(path: &Path) {
     let connection = Connection::open(path).unwrap();
     let verdict: String = connection.query_row("PRAGMA integrity_check", [], |r| r.get(0)).unwrap();
     assert_eq!(verdict, "ok", "{}", path.display());
@@ -216,7 +216,7 @@ pub fn integrity(path: &Path) {
 
 /// `integrity_check` of a node that is open.
 #[track_caller]
-pub fn is_whole(db: &HaQLite) {
+pub(crate) fn is_whole(db: &HaQLite) {
     let verdict: String = db.query_row_local("PRAGMA integrity_check", &[], |r| r.get(0)).unwrap();
     assert_eq!(verdict, "ok");
 }
@@ -230,7 +230,7 @@ fn checkpoint(path: &Path) {
 
 /// The numbers of the rows whose pages are in a file of lost commits.
 #[track_caller]
-pub fn rows_in_tail(tail: &Path) -> Vec<i64> {
+pub(crate) fn rows_in_tail(tail: &Path) -> Vec<i64> {
     let mut decoder = haqlite::ltx::Decoder::new(std::fs::File::open(tail).unwrap()).unwrap();
     let (mut found, mut data) = (Vec::new(), Vec::new());
     while decoder.next_page(&mut data).unwrap().is_some() {
@@ -243,20 +243,20 @@ pub fn rows_in_tail(tail: &Path) -> Vec<i64> {
     found
 }
 
-pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut path = path.to_path_buf().into_os_string();
     path.push(suffix);
     PathBuf::from(path)
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test waits in real time")]
-pub fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
 /// Waits until it is so.
 #[track_caller]
-pub fn eventually(what: &str, mut test: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut test: impl FnMut() -> bool) {
     let start = now();
     while !test() {
         assert!(start.elapsed() < PATIENCE, "{what}");
@@ -264,6 +264,6 @@ pub fn eventually(what: &str, mut test: impl FnMut() -> bool) {
     }
 }
 
-pub fn leads(db: &HaQLite) -> bool {
+pub(crate) fn leads(db: &HaQLite) -> bool {
     db.role() == Role::Leader
 }
