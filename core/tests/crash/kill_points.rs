@@ -2,6 +2,11 @@
 //! journal's records and intents, the slot's file and its name, the checkpoint, the WAL's new generation.
 
 use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use haqlite::HaQLite;
 
 use crate::process::{KillAt, Process, was_killed};
 use crate::support::{
@@ -22,24 +27,33 @@ const LEADER: &[Series] = &[
     Series { calls: "pwrite64", path: main, when: &[1, 4, 90, 700] },
     Series { calls: "fdatasync,fsync", path: wal, when: &[1, 2, 3] },
     Series { calls: "fdatasync,fsync", path: main, when: &[1, 2] },
-    Series { calls: "ftruncate", path: everywhere, when: &[1, 2, 3] },
+    Series { calls: "ftruncate", path: everywhere, when: &[1, 2] },
     // Boundaries and intents, and their syncs.
     Series { calls: "write", path: journal, when: &[1, 2, 3, 4, 9, 16, 23] },
     Series { calls: "fdatasync", path: journal, when: &[1, 2, 3, 7, 11] },
     // What is in the bucket: the file, its sync, its name.
     Series { calls: "fsync", path: everywhere, when: &[1, 2, 3, 5, 8] },
     Series { calls: "link,linkat", path: everywhere, when: &[1, 2, 3] },
-    Series { calls: "rename,renameat,renameat2", path: everywhere, when: &[1, 2, 3, 4, 5] },
+    Series { calls: "rename,renameat,renameat2", path: everywhere, when: &[1, 2, 3, 4] },
     Series { calls: "unlink,unlinkat", path: everywhere, when: &[1, 3, 6] },
 ];
 
 const FOLLOWER: &[Series] = &[
-    Series { calls: "pwrite64", path: wal, when: &[1, 2, 3, 40, 200] },
+    Series { calls: "pwrite64", path: wal, when: &[1, 2, 3, 17, 60] },
     Series { calls: "pwrite64", path: main, when: &[1, 60] },
     Series { calls: "fdatasync,fsync", path: wal, when: &[1] },
     Series { calls: "write", path: journal, when: &[1, 2, 4, 6] },
-    Series { calls: "fdatasync", path: journal, when: &[1, 2, 3] },
-    Series { calls: "rename,renameat,renameat2", path: everywhere, when: &[1, 2, 3] },
+    Series { calls: "fdatasync", path: journal, when: &[1] },
+];
+
+/// The opening of a node that has nothing yet: the restore, its installation, the first WAL.
+const OPENING: &[Series] = &[
+    Series { calls: "rename,renameat,renameat2", path: everywhere, when: &[1, 2] },
+    Series { calls: "fsync", path: everywhere, when: &[1, 2, 3, 4, 5, 6] },
+    Series { calls: "fdatasync", path: everywhere, when: &[1, 2, 3] },
+    Series { calls: "pwrite64", path: everywhere, when: &[1, 2, 9, 150] },
+    Series { calls: "write", path: journal, when: &[1, 2, 3, 4] },
+    Series { calls: "ftruncate", path: everywhere, when: &[1, 3] },
 ];
 
 fn everywhere(_: &Site, _: &str) -> Option<PathBuf> {
@@ -60,31 +74,25 @@ fn journal(site: &Site, node: &str) -> Option<PathBuf> {
 
 #[test]
 fn a_leader_killed_at_any_step_loses_nothing_that_it_acknowledged() {
-    let mut killed = 0;
-    let mut points = 0;
-    for series in LEADER {
+    let missed = on_all(LEADER, |series| {
         // One file for all kills of a series: each begins in what the one before has left.
         let site = Site::new();
         let mut acked = Vec::new();
-        for when in series.when {
+        let kill = |(i, when): (usize, &u32)| {
             let path = (series.path)(&site, "a");
             let at = KillAt { calls: series.calls, path: path.as_deref(), when: *when };
-            let from = points * 1000;
-            points += 1;
             let mut leader = Process::start(&site.settings("a"), Some(at));
-            leader.tell(&format!("workload {from}"));
+            leader.tell(&format!("workload {}", i * 1000));
             leader.tell("drop");
-            let status = leader.wait();
-            killed += i64::from(was_killed(status));
-            assert!(
-                was_killed(status) || leader.said().last().is_some_and(|line| line == "finished"),
-                "{at:?}"
-            );
+            let killed = was_killed(leader.wait());
+            assert!(killed || leader.said().last().is_some_and(|line| line == "finished"), "{at:?}");
             acked.extend(leader.numbers("acked"));
             check_leader(&site, &acked, &leader.numbers("confirmed"), &at);
-        }
-    }
-    assert!(killed * 10 >= points * 8, "only {killed} of {points} points were reached");
+            (!killed).then(|| format!("{at:?}"))
+        };
+        series.when.iter().enumerate().filter_map(kill).collect()
+    });
+    assert_reached(&missed, LEADER);
 }
 
 /// A node that was alone has had nobody to lose its tail to.
@@ -103,39 +111,23 @@ fn check_leader(site: &Site, acked: &[i64], confirmed: &[i64], at: &KillAt<'_>) 
 
 #[test]
 fn a_follower_killed_at_any_step_comes_back_to_what_the_log_is() {
-    let (mut killed, mut points) = (0, 0);
-    for series in FOLLOWER {
+    let missed = on_all(FOLLOWER, |series| {
         let site = Site::new();
         let leader = site.open("a");
-        let mut n = 0;
-        for when in series.when {
+        let mut numbers = 0..;
+        let kill = |when: &u32| {
             let path = (series.path)(&site, "b");
             let at = KillAt { calls: series.calls, path: path.as_deref(), when: *when };
-            points += 1;
             let settings = crate::child::Settings { follower: true, ..site.settings("b") };
             let mut follower = Process::start(&settings, Some(at));
-            for i in 0..24 {
-                let bookmark = insert(&leader, n, if i % 8 == 7 { 900_000 } else { 3_000 }).unwrap();
-                n += 1;
-                if i % 4 == 3 {
-                    leader.wait_durable_blocking(&bookmark, PATIENCE).unwrap();
-                    std::thread::sleep(std::time::Duration::from_millis(60));
-                }
-            }
+            follower.wait_until_open_or_ended();
+            lead(&leader, &mut numbers);
             follower.tell("drop");
-            let status = follower.wait();
-            killed += i64::from(was_killed(status));
-            let follower = site.builder("b").role(haqlite::Role::Follower);
-            let follower =
-                follower.open_blocking(site.database("b"), "").unwrap_or_else(|e| panic!("{at:?}: {e}"));
-            let last = insert(&leader, n, 100).unwrap();
-            n += 1;
-            follower.wait_for_blocking(&last, PATIENCE).unwrap();
-            is_whole(&follower);
-            assert_eq!(rows_of(&follower), rows_of(&leader), "{at:?}");
-            assert_eq!(follower.status().lost_tails, [] as [PathBuf; 0], "{at:?}");
-            follower.close_blocking().unwrap();
-        }
+            let killed = was_killed(follower.wait());
+            check_follower(&site, "b", &leader, &mut numbers, &at);
+            (!killed).then(|| format!("{at:?}"))
+        };
+        let missed = series.when.iter().filter_map(kill).collect();
         leader.close_blocking().unwrap();
         drop(leader);
         site.is_the_log("a");
@@ -143,8 +135,87 @@ fn a_follower_killed_at_any_step_comes_back_to_what_the_log_is() {
         follower.close_blocking().unwrap();
         drop(follower);
         site.is_the_log("b");
+        missed
+    });
+    assert_reached(&missed, FOLLOWER);
+}
+
+#[test]
+fn a_node_killed_at_any_step_of_its_first_opening_opens_the_next_time() {
+    let site = Site::new();
+    let leader = site.open("a");
+    let numbers = Mutex::new(0..);
+    lead(&leader, &mut *numbers.lock().unwrap());
+    let missed = on_all(OPENING, |series| {
+        let kill = |when: &u32| {
+            let mut n = numbers.lock().unwrap();
+            let node = format!("b{}", n.start);
+            let path = (series.path)(&site, &node);
+            let at = KillAt { calls: series.calls, path: path.as_deref(), when: *when };
+            let settings = crate::child::Settings { follower: true, ..site.settings(&node) };
+            let mut follower = Process::start(&settings, Some(at));
+            follower.tell("drop");
+            let killed = was_killed(follower.wait());
+            // What the log has meanwhile must not be taken for something that the node has lost.
+            insert(&leader, n.next().unwrap(), 3_000).unwrap();
+            check_follower(&site, &node, &leader, &mut *n, &at);
+            (!killed).then(|| format!("{at:?}"))
+        };
+        series.when.iter().filter_map(kill).collect()
+    });
+    leader.close_blocking().unwrap();
+    assert_reached(&missed, OPENING);
+}
+
+/// Writes enough that a follower checkpoints and begins its WAL anew.
+fn lead(leader: &HaQLite, numbers: &mut impl Iterator<Item = i64>) {
+    for (i, n) in numbers.take(24).enumerate() {
+        let bookmark = insert(leader, n, if i % 8 == 7 { 1_500_000 } else { 3_000 }).unwrap();
+        if i % 4 == 3 {
+            leader.wait_durable_blocking(&bookmark, PATIENCE).unwrap();
+            std::thread::sleep(Duration::from_millis(60));
+        }
     }
-    assert!(killed * 10 >= points * 7, "only {killed} of {points} points were reached");
+}
+
+fn check_follower(
+    site: &Site,
+    node: &str,
+    leader: &HaQLite,
+    numbers: &mut impl Iterator<Item = i64>,
+    at: &KillAt<'_>,
+) {
+    let follower = site.builder(node).role(haqlite::Role::Follower);
+    let follower =
+        follower.open_blocking(site.database(node), "").unwrap_or_else(|error| panic!("{at:?}: {error}"));
+    let last = insert(leader, numbers.next().unwrap(), 100).unwrap();
+    follower.wait_for_blocking(&last, PATIENCE).unwrap();
+    is_whole(&follower);
+    assert_eq!(rows_of(&follower), rows_of(leader), "{at:?}");
+    // It never had anything of its own.
+    assert_eq!(follower.status().lost_tails, [] as [PathBuf; 0], "{at:?}");
+    follower.close_blocking().unwrap();
+}
+
+/// Runs every series, some at a time, and gives the points at which nobody was killed.
+fn on_all(list: &[Series], run: impl Fn(&Series) -> Vec<String> + Sync) -> Vec<String> {
+    const AT_ONCE: usize = 3;
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let take = || list.get(next.fetch_add(1, Ordering::Relaxed));
+        std::iter::from_fn(take).flat_map(&run).collect()
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| -> Vec<String> { worker.join().unwrap() }).collect()
+    })
+}
+
+/// A list that names calls that never happen kills nobody and proves nothing.
+#[track_caller]
+fn assert_reached(missed: &[String], list: &[Series]) {
+    let points: usize = list.iter().map(|series| series.when.len()).sum();
+    assert!(missed.len() * 5 <= points, "of {points} points, these were not reached: {missed:#?}");
 }
 
 #[test]

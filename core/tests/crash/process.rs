@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::child::{CHILD, Settings};
-use crate::support::{PATIENCE, SHIP, Site, now};
+use crate::support::{PATIENCE, SHIP, Site, eventually, now};
 
 /// A node in another process, and everything that it has said.
 pub(crate) struct Process {
@@ -96,6 +96,14 @@ impl Process {
     /// What it has said so far.
     pub(crate) fn said(&self) -> Vec<String> {
         self.said.lock().unwrap().clone()
+    }
+
+    /// Waits until the node is open, or was killed before.
+    #[track_caller]
+    pub(crate) fn wait_until_open_or_ended(&mut self) {
+        eventually("open, or at its end", || {
+            !self.said().is_empty() || self.child.try_wait().is_ok_and(|status| status.is_some())
+        });
     }
 
     /// Waits for a line that begins so, and gives it.
