@@ -6,6 +6,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{InterruptHandle, OpenFlags, ffi};
 
+use super::appended::Appended;
 use super::cache::StatementCache;
 use super::failure::from_rusqlite;
 use super::gate::{Clock, Gate};
@@ -51,7 +52,7 @@ impl ConnectionOptions {
 
 /// One connection to SQLite with its compiled statements.
 pub(crate) struct Connection {
-    // The order matters: statements are finalized before the connection closes.
+    // The order matters: statements are finalized before the connection closes, and its hook's flag goes last.
     cursor: Option<Prepared>,
     cache: StatementCache,
     policy: Arc<Policy>,
@@ -60,6 +61,7 @@ pub(crate) struct Connection {
     wrote: bool,
     db: *mut ffi::sqlite3,
     inner: rusqlite::Connection,
+    appended: Appended,
 }
 
 // SAFETY: the raw pointers all belong to this connection and move with it; SQLite lets a connection move
@@ -80,6 +82,8 @@ pub(crate) struct Traces {
     pub(crate) commit_started: bool,
     /// A commit passed the gate, or a statement ran that may write (VACUUM calls no hook).
     pub(crate) wrote: bool,
+    /// A commit added frames to the WAL. Not known of what is not replicated.
+    pub(crate) appended: bool,
 }
 
 impl Connection {
@@ -138,6 +142,7 @@ impl Connection {
             wrote: false,
             db,
             inner,
+            appended: Appended::new(),
         };
         connection.configure(options)?;
         Ok(connection)
@@ -150,6 +155,8 @@ impl Connection {
                 .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
                 .map_err(from_rusqlite)?;
             self.pragma("PRAGMA wal_autocheckpoint = 0")?;
+            // SAFETY: the connection is open, and is closed before the fields behind it are dropped.
+            unsafe { self.appended.watch(self.db) };
         }
         if !options.in_memory() {
             let mode = self.pragma("PRAGMA journal_mode = WAL")?;
@@ -260,7 +267,8 @@ impl Connection {
     /// What statements left behind since the last call.
     pub(crate) fn take_traces(&mut self) -> Traces {
         let commit_started = self.commit_started.swap(false, Ordering::Relaxed);
-        Traces { commit_started, wrote: std::mem::take(&mut self.wrote) | commit_started }
+        let wrote = std::mem::take(&mut self.wrote) | commit_started;
+        Traces { commit_started, wrote, appended: self.appended.take() }
     }
 
     /// What stops the running statement from another thread.

@@ -7,6 +7,7 @@ pub(crate) use wal_handle::{
     CheckpointProgress, Checkpointer, MainFile, PageSource, Published, Snapshot, WalHandle,
     self_test as wal_self_test,
 };
+mod appended;
 mod backup;
 mod cache;
 mod connection;

@@ -159,6 +159,7 @@ impl WriterSession {
         connection.take_traces();
         let outcome = run(connection);
         let traces = connection.take_traces();
+        writer.note(traces);
         let ended = connection.is_autocommit();
         let judged =
             if ended { self.writer.judge(outcome, traces) } else { Judged { outcome, retire: false } };
@@ -172,7 +173,8 @@ impl WriterSession {
             }
             _ => self.writer.touch(&mut writer),
         }
-        judged.outcome.map(|value| (value, writer.bookmark()))
+        let bookmark = if ended { writer.newest() } else { writer.bookmark() };
+        judged.outcome.map(|value| (value, bookmark))
     }
 }
 

@@ -66,7 +66,7 @@ impl WriterTransaction {
         writer.roll_back(&mut state);
         writer.hand_back(&mut state, self.ticket);
         self.ended = true;
-        outcome.map(|()| state.bookmark())
+        outcome.map(|()| state.newest())
     }
 
     /// Rolls back. `TransactionAborted` if that had already happened.

@@ -67,6 +67,8 @@ pub(super) struct State {
     taken: Option<(u64, String)>,
     /// What a commit made now is in.
     open: Bookmark,
+    /// Whether a commit is in it already.
+    open_has_commits: bool,
     stalled: bool,
     closed: bool,
     /// Requests with an id since the table of ids was last looked over; `None` before the first time.
@@ -98,6 +100,7 @@ impl Writer {
             last_ticket: 0,
             taken: None,
             open: Bookmark::default(),
+            open_has_commits: false,
             stalled: false,
             closed: false,
             unpruned_requests: None,
@@ -135,7 +138,7 @@ impl Writer {
         let done = self.guarded(&mut state, |connection| {
             in_transaction(connection, |connection| run_all(connection, statements))
         })?;
-        let bookmark = state.open;
+        let bookmark = state.newest();
         let with_bookmark = |(executed, rows): (Executed, Rows)| (executed_at(executed, bookmark), rows);
         Ok(BatchResult::new(done.into_iter().map(with_bookmark).collect(), bookmark))
     }
@@ -144,7 +147,7 @@ impl Writer {
     pub(crate) fn script(&self, sql: &str) -> Result<Bookmark> {
         let mut state = self.idle()?;
         self.guarded(&mut state, |connection| connection.script(sql, Caller::Session))?;
-        Ok(state.open)
+        Ok(state.newest())
     }
 
     /// Lends the connection for something that only reads. For databases in memory.
@@ -246,6 +249,7 @@ impl Writer {
         connection.take_traces();
         let outcome = run(connection);
         let traces = connection.take_traces();
+        state.note(traces);
         match self.judge(outcome, traces) {
             Judged { outcome, retire: false } => outcome,
             Judged { outcome, retire: true } => {
@@ -399,7 +403,11 @@ impl Writer {
     /// Runs something under the mutex, between two commits. It is handed the bookmark that commits get from
     /// now on, and may move it.
     pub(crate) fn cut<T>(&self, act: impl FnOnce(&mut Bookmark) -> T) -> T {
-        act(&mut self.state.lock().open)
+        let mut state = self.state.lock();
+        let before = state.open;
+        let done = act(&mut state.open);
+        state.open_has_commits &= state.open == before;
+        done
     }
 
     /// While it is stalled, writers wait before they begin, and get `Backpressure` after the busy timeout.
@@ -452,12 +460,27 @@ impl State {
         }
     }
 
+    /// The bookmark of a commit that is still to be made.
     pub(super) fn bookmark(&self) -> Bookmark {
         self.open
     }
 
+    /// The bookmark of the newest commit. It is that of a write which changed nothing, too: the slot that
+    /// is open may stay without commits, and then is never made.
+    pub(super) fn newest(&self) -> Bookmark {
+        match self.open.txid.previous() {
+            Some(txid) if !self.open_has_commits => Bookmark { txid, ..self.open },
+            _ => self.open,
+        }
+    }
+
+    /// Notes what statements left behind.
+    pub(super) fn note(&mut self, traces: Traces) {
+        self.open_has_commits |= traces.appended;
+    }
+
     pub(super) fn result(&self, executed: Executed) -> ExecuteResult {
-        executed_at(executed, self.open)
+        executed_at(executed, self.newest())
     }
 
     #[cold]
