@@ -1,4 +1,10 @@
-//! Nodes of one process on one bucket: what a cluster promises, seen from outside.
+//! Nodes of one process on one bucket: what a cluster promises, seen from outside, while things go wrong.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod basics;
+mod lease_faults;
+mod life_cycle;
+mod log_faults;
 mod support;
+mod world;
