@@ -1,4 +1,5 @@
 //! The handle on a local database: what every verb promises.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use haqlite::{
     Bookmark, Consistency, ErrorKind, HaQLite, Outcome, Params, ReadOptions, Role, SqlValue, Statement,
@@ -148,7 +149,7 @@ fn values_survive_the_round_trip() {
         SqlValue::Blob(vec![0, 255]),
     ];
     for value in values {
-        let back = db.query_row("SELECT ?", &[value.clone()]).unwrap().into_values().remove(0);
+        let back = db.query_row("SELECT ?", std::slice::from_ref(&value)).unwrap().into_values().remove(0);
         assert_eq!((format!("{back:?}"), back.type_name()), (format!("{value:?}"), value.type_name()));
     }
     assert_eq!(db.query_row("SELECT ?", &[f64::NAN.into()]).unwrap()[0], SqlValue::Null);

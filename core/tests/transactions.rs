@@ -1,4 +1,5 @@
 //! Transactions, sessions, cursors and threads on a local handle.
+#![allow(clippy::unwrap_used)]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -148,6 +149,7 @@ fn closing_takes_an_open_transaction_away() {
     assert_eq!(error.kind(), ErrorKind::TransactionAborted);
     assert!(error.message().contains("closed"), "{error}");
     assert_eq!(kind(session.execute("INSERT INTO accounts VALUES (3, 1)", &[])), ErrorKind::Closed);
+    assert_eq!(kind(session.query("SELECT 1", &[])), ErrorKind::Closed);
 }
 
 #[test]
@@ -264,7 +266,9 @@ fn threads_that_write_and_read_lose_and_invent_nothing() {
 fn a_cursor_gives_pages_of_one_snapshot() {
     let (_folder, db) = open(ACCOUNTS);
     let insert = |id: i64| db.execute("INSERT INTO accounts VALUES (?, 0)", &[id.into()]).unwrap();
-    (0..25).for_each(|id| drop(insert(id)));
+    for id in 0..25 {
+        insert(id);
+    }
     let sql = "SELECT id FROM accounts WHERE id >= ? ORDER BY id";
     let mut cursor = db.query_iter(sql, &[5.into()], ReadOptions::default()).unwrap();
     assert_eq!(cursor.columns(), ["id"]);

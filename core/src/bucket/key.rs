@@ -1,5 +1,8 @@
 use crate::types::Txid;
 
+/// What the name of a log file ends in, in a bucket and beside a database.
+pub(crate) const LOG_FILE_SUFFIX: &str = ".ltx";
+
 /// How log files are named in a store: Litestream has two ways.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Layout {
@@ -66,7 +69,8 @@ impl Key {
 
     /// The file whose key this is, if it is one at that level; any other object is `None`.
     pub fn parse_file(key: &str, level: u8, root: &str, layout: Layout) -> Option<Key> {
-        let name = key.strip_prefix(&Key::level_prefix(level, root, layout))?.strip_suffix(".ltx")?;
+        let name =
+            key.strip_prefix(&Key::level_prefix(level, root, layout))?.strip_suffix(LOG_FILE_SUFFIX)?;
         let (min, max) = name.split_once('-')?;
         Some(Key::File { level, min: parse_txid(min)?, max: parse_txid(max)? })
     }

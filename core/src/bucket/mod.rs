@@ -27,6 +27,7 @@ pub use credentials::S3Credentials;
 pub use directory::DirectoryBucket;
 pub use faulty::{Call, Fault, FaultyBucket};
 pub(crate) use join::join_all;
+pub(crate) use key::LOG_FILE_SUFFIX;
 pub use key::{Key, Layout};
 pub use memory::MemoryBucket;
 pub use probe::probe;

@@ -76,6 +76,10 @@ impl Forwarder {
     }
 
     /// Has the node at this address run the query.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "reads are local; consistency levels above that will ask")
+    )]
     pub(crate) async fn query(
         &self,
         address: &str,

@@ -161,6 +161,14 @@ impl Retry {
         });
     }
 
+    /// An error of this node itself, which has come to lead: with what is true of all tries together. What
+    /// SQLite refused here was looked up by its id before, so no earlier try can be in this node's log; any
+    /// other refusal came before that.
+    pub(crate) fn judged_here(&self, error: Error) -> Error {
+        let looked_up = error.sqlite_code().is_some() || error.kind() == ErrorKind::InvalidArgument;
+        if looked_up { error } else { self.judged(error) }
+    }
+
     fn attempt(&mut self, address: String, left: Duration) -> Next {
         self.attempts += 1;
         Next::Try { address, timeout: self.limits.attempt.min(left) }

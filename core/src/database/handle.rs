@@ -62,7 +62,7 @@ impl HaQLite {
     /// # let db = haqlite::HaQLite::local(":memory:", "CREATE TABLE t (id INTEGER PRIMARY KEY, n)")?;
     /// let (result, rows) = db.execute_returning("INSERT INTO t (n) VALUES (1), (2) RETURNING id", &[])?;
     /// assert_eq!((result.rows_affected, rows.len()), (2, 2));
-    /// # haqlite::Result::Ok(())
+    /// # Ok::<(), haqlite::Error>(())
     /// ```
     pub fn execute_returning<'p>(
         &self,
@@ -157,7 +157,7 @@ impl HaQLite {
     ///     tx.query_row("SELECT count(*) FROM t", &[])?.get(0)
     /// })?;
     /// assert_eq!(count, 1);
-    /// # haqlite::Result::Ok(())
+    /// # Ok::<(), haqlite::Error>(())
     /// ```
     pub fn transaction<T>(&self, body: impl FnOnce(&mut Transaction) -> Result<T>) -> Result<T> {
         let mut transaction = self.begin(TxMode::Immediate)?;

@@ -37,8 +37,6 @@ pub(crate) enum CatchUpEvent {
     Applied,
     /// The floor, read after the slot was missed.
     Floor(Floor),
-    /// A read failed; nothing is known. The round ends.
-    Failed,
 }
 
 /// What to do next.
@@ -63,6 +61,7 @@ impl CatchUp {
     }
 
     /// Up to where the database contains the log.
+    #[cfg(test)]
     pub(crate) fn applied(&self) -> Position {
         self.applied
     }
@@ -103,12 +102,6 @@ impl CatchUp {
                     return Ok(Some(CatchUpEffect::Replan));
                 }
                 Ok(Some(CatchUpEffect::Current(self.applied)))
-            }
-            (_, CatchUpEvent::Failed) => {
-                self.read = self.applied;
-                self.read_bytes = 0;
-                self.state = State::Idle;
-                Ok(None)
             }
             (state, event) => Err(Error::new(
                 ErrorKind::Internal,

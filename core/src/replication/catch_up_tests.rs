@@ -54,15 +54,6 @@ fn an_absent_slot_below_the_floor_is_not_the_end() {
 }
 
 #[test]
-fn a_failed_read_ends_the_round_and_forgets_what_was_not_applied() {
-    let mut reader = CatchUp::new(at(4, 1), 100);
-    step(&mut reader, On::Poll);
-    step(&mut reader, On::Found(slot(5, 1), 10));
-    assert_eq!(reader.handle(On::Failed).unwrap(), None);
-    assert_eq!(step(&mut reader, On::Poll), Do::Fetch(Txid::new(5)));
-}
-
-#[test]
 fn what_does_not_continue_the_log_stops_the_reader() {
     let mut other_history = slot(5, 1);
     other_history.previous = chain(99);

@@ -123,16 +123,18 @@ impl Journal {
         generations.truncate(2);
         let role =
             self.records.iter().rposition(|r| matches!(r.kind, RecordKind::Leading | RecordKind::Following));
-        let newest_of_generation = |salts: Salts| {
+        let newest_of = |salts: Salts| {
             self.records.iter().rposition(|r| r.point.salts == salts && r.kind == RecordKind::Boundary)
         };
-        let newest: Vec<usize> = generations.iter().filter_map(|s| newest_of_generation(*s)).collect();
-        // Of each generation the newest boundary, what was recorded after it, and a few before it, which
+        let newest: Vec<(Salts, usize)> =
+            generations.iter().filter_map(|salts| Some((*salts, newest_of(*salts)?))).collect();
+        // Of each generation the newest boundary, what was recorded after it, and some before it, which
         // matter when a power cut took the frames that the newest one names.
         const KEEP_BEFORE: usize = 256;
-        let first = newest.iter().min().map_or(0, |i| i.saturating_sub(KEEP_BEFORE));
-        let keep =
-            |i: usize, r: &Record| Some(i) == role || (i >= first && generations.contains(&r.point.salts));
+        let keep = |i: usize, r: &Record| {
+            let near = |(salts, at): &(Salts, usize)| *salts == r.point.salts && i + KEEP_BEFORE > *at;
+            Some(i) == role || newest.iter().any(near)
+        };
         let records = self.records.iter().enumerate().filter(|(i, r)| keep(*i, r)).map(|(_, r)| *r).collect();
         Journal { records }
     }

@@ -155,11 +155,6 @@ impl Shipper {
         self.state == State::Idle
     }
 
-    /// How many answers in a row said nothing.
-    pub(crate) fn failures(&self) -> u32 {
-        self.failures
-    }
-
     /// The one transition.
     pub(crate) fn handle(&mut self, now: Monotonic, event: ShipperEvent) -> Option<ShipperEffect> {
         match event {

@@ -1,4 +1,4 @@
-use crate::types::{Chain, Epoch, Position, SessionId, Txid};
+use crate::types::{Chain, Epoch, Position, Txid};
 
 /// What the header and the hash of a slot's file say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,10 +24,5 @@ impl SlotFacts {
     /// Whether another tool wrote it: none of our fields is set.
     pub(crate) fn is_foreign_tool(&self) -> bool {
         self.epoch == Epoch::ZERO && self.previous == Chain::ZERO && self.session == [0; 6]
-    }
-
-    /// Whether `session` wrote it, as far as six bytes tell.
-    pub(crate) fn is_of(&self, session: SessionId) -> bool {
-        self.session == session.short()
     }
 }

@@ -1,5 +1,4 @@
 use std::collections::VecDeque;
-use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::Duration;
@@ -20,18 +19,16 @@ const IDLE: Duration = Duration::from_secs(10);
 ///
 /// Dropping the future afterwards does not stop the work; its result is lost. `LimitExceeded` if too much
 /// waits already, `Internal` if the work panicked.
-pub(crate) fn run_blocking<T: Send + 'static>(
+pub(crate) async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> impl Future<Output = Result<T>> + Send + 'static {
-    async move {
-        let (sender, receiver) = oneshot::channel();
-        POOL.submit(Box::new(move || {
-            // Nobody may be waiting any more.
-            let _ = sender.send(work());
-        }))?;
-        let panicked = |_| Error::new(ErrorKind::Internal, "a call panicked on its thread");
-        receiver.await.map_err(panicked)?
-    }
+) -> Result<T> {
+    let (sender, receiver) = oneshot::channel();
+    POOL.submit(Box::new(move || {
+        // Nobody may be waiting any more.
+        let _ = sender.send(work());
+    }))?;
+    let panicked = |_| Error::new(ErrorKind::Internal, "a call panicked on its thread");
+    receiver.await.map_err(panicked)?
 }
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -99,6 +96,8 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
+
     use super::*;
 
     fn wait<T>(future: impl Future<Output = T>) -> T {

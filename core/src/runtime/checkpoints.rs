@@ -9,6 +9,7 @@ use crate::types::{Error, Result};
 /// Runs checkpoints on a thread of its own, so that their fsyncs delay neither capture nor commits.
 pub(crate) struct Checkpoints {
     ask: SyncSender<()>,
+    thread: thread::JoinHandle<()>,
 }
 
 impl Checkpoints {
@@ -16,7 +17,7 @@ impl Checkpoints {
     pub(crate) fn start(database: &Path, replicator: Sender<Message>) -> Result<Checkpoints> {
         let mut checkpointer = Checkpointer::open(database)?;
         let (ask, asked) = sync_channel(1);
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("haqlite-checkpoint".into())
             .spawn(move || {
                 while let Ok(()) = asked.recv() {
@@ -26,7 +27,15 @@ impl Checkpoints {
                 }
             })
             .map_err(|e| Error::io("starting the checkpoint thread", e))?;
-        Ok(Checkpoints { ask })
+        Ok(Checkpoints { ask, thread })
+    }
+
+    /// Ends the thread after the checkpoint that runs.
+    pub(crate) fn stop(self) {
+        drop(self.ask);
+        if self.thread.join().is_err() {
+            tracing::error!("the checkpoint thread panicked");
+        }
     }
 
     /// Asks for a checkpoint. `false` if one is asked for already.

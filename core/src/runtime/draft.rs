@@ -9,8 +9,8 @@ use super::replica::{Boundary, Replica};
 use crate::bucket::Body;
 use crate::ltx::{Encoded, Encoder, Header, Origin};
 use crate::replication::{Draft, Record, RecordKind};
-use crate::sqlite::Published;
-use crate::types::{Epoch, Error, PageNumber, Position, Result, SessionId};
+use crate::sqlite::{Published, Snapshot};
+use crate::types::{Epoch, Error, ErrorKind, PageNumber, Position, Result, SessionId};
 
 /// A slot's file that is ready to be sent: its bytes stay the same however often they are sent.
 pub(crate) struct Prepared {
@@ -79,7 +79,7 @@ impl Replica {
         let from = self.boundary;
         let txid = from.position.txid.next();
         let origin = Origin::new(author.epoch, from.position.chain, author.session);
-        let commit = PageNumber::new(size).ok_or_else(|| Error::corrupt("the database has no pages"))?;
+        let commit = page_count(size)?;
         let header = Header::slot(txid, self.page_size(), commit, author.now_ms, origin);
         let estimate = pages.len() as u64 * u64::from(self.page_size().get());
         let name = format!("slot-{txid}-{}", author.epoch);
@@ -95,6 +95,19 @@ impl Replica {
             writer.flush().map_err(|e| Error::io("staging a slot", e))?;
             (encoded, PreparedBody::Staged(staged))
         };
+        self.finish_draft(until, size, encoded, body, author)
+    }
+
+    /// Makes the intent durable: from here on the slot's bytes may leave.
+    fn finish_draft(
+        &mut self,
+        until: &Published,
+        size: u32,
+        encoded: Encoded,
+        body: PreparedBody,
+        author: Author,
+    ) -> Result<Prepared> {
+        let txid = self.boundary.position.txid.next();
         let position = Position { txid, chain: encoded.chain, epoch: author.epoch };
         let boundary = Boundary { point: until.point, position, size };
         self.journal.append_durably(Record {
@@ -109,24 +122,37 @@ impl Replica {
     /// write lock must be held; the boundary becomes `start`.
     pub(crate) fn draft_base(&mut self, start: Position, author: Author) -> Result<Prepared> {
         let published = self.published()?;
+        let mut snapshot = self.snapshot()?;
         self.boundary = Boundary { point: published.point, position: start, size: 0 };
-        let lock_page = self.page_size().lock_page();
-        let every = (1..=published.db_size).filter_map(PageNumber::new).filter(|page| *page != lock_page);
-        let pages = every.map(|page| (page, None)).collect();
-        self.prepare(&pages, published.db_size, &published, author)
+        let origin = Origin::new(author.epoch, start.chain, author.session);
+        let commit = page_count(snapshot.db_size())?;
+        let header = Header::slot(start.txid.next(), self.page_size(), commit, author.now_ms, origin);
+        let staged = Staged::new(self.files.staging("base"));
+        let doing = |e| Error::io("staging the base", e);
+        let mut writer = BufWriter::new(File::create(staged.path()).map_err(doing)?);
+        let mut encoder = Encoder::new(&mut writer, header)?;
+        snapshot.for_each_page(|page, data| encoder.page(page, data))?;
+        let encoded = encoder.finish()?;
+        writer.flush().map_err(doing)?;
+        self.finish_draft(&published, snapshot.db_size(), encoded, PreparedBody::Staged(staged), author)
     }
 
-    /// BLAKE3 over all pages as they are, in order.
+    /// BLAKE3 over all pages as they are, in order. The write lock must be held.
     pub(crate) fn base_hash(&mut self) -> Result<[u8; 32]> {
-        let published = self.published()?;
-        let mut data = vec![0; self.page_size().bytes()];
         let mut hasher = blake3::Hasher::new();
-        let lock_page = self.page_size().lock_page();
-        for page in (1..=published.db_size).filter_map(PageNumber::new).filter(|page| *page != lock_page) {
-            self.wal.read_page_at(page, published.point.frame, &mut data)?;
-            hasher.update(&data);
-        }
+        self.snapshot()?.for_each_page(|_, data| {
+            hasher.update(data);
+            Ok(())
+        })?;
         Ok(*hasher.finalize().as_bytes())
+    }
+
+    fn snapshot(&mut self) -> Result<Snapshot> {
+        let snapshot = Snapshot::open(self.files.database())?;
+        if snapshot.point() != self.published()?.point {
+            return Err(Error::new(ErrorKind::Internal, "somebody wrote while the write lock was held"));
+        }
+        Ok(snapshot)
     }
 
     /// The slot is confirmed: the boundary moves to it.
@@ -167,4 +193,8 @@ impl Replica {
         }
         encoder.finish()
     }
+}
+
+fn page_count(size: u32) -> Result<PageNumber> {
+    PageNumber::new(size).ok_or_else(|| Error::corrupt("the database has no pages"))
 }

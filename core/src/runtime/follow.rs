@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::clock;
@@ -7,7 +8,6 @@ use super::log::SlotFile;
 use super::replicator::{Replicator, State};
 use super::rewind::Save;
 use super::settle::Standing;
-use super::shared::Stopped;
 use crate::replication::{CatchUp, CatchUpEffect, CatchUpEvent};
 use crate::sqlite::CheckpointProgress;
 use crate::types::{Error, ErrorKind, Event, Params, Position, Result, Txid};
@@ -18,6 +18,9 @@ const GROUP_BYTES: u64 = 16 << 20;
 pub(super) const RESET_BYTES: u64 = 4 << 20;
 /// Every so many looks that find nothing, the end of the log is proven with the floor.
 const PROVE_EVERY: u32 = 16;
+
+/// So many looks in a row must find the log damaged before the node stops for good.
+const MOST_DOUBTS: u32 = 3;
 
 /// How the frames beyond the boundary stand after they were judged.
 pub(super) enum Settled {
@@ -38,7 +41,10 @@ impl Replicator {
             Some(_) => self.catch_up(prove).map(drop),
         };
         match result {
-            Ok(()) => self.shared.recovered(),
+            Ok(()) => {
+                self.doubts = 0;
+                self.shared.recovered();
+            }
             Err(error) => self.failed(error),
         }
     }
@@ -48,15 +54,21 @@ impl Replicator {
     /// While there are commits of our own beyond the boundary, nothing is applied, and the boundary is the
     /// end as long as no slot follows it.
     pub(super) fn catch_up(&mut self, prove: bool) -> Result<Option<Position>> {
+        self.stop_writers()?;
         self.replica()?.stop_leading()?;
         if let Settled::Tail = self.settle()? {
+            self.shared.see(|view| view.caught_up = true);
             return Ok(Some(self.replica()?.boundary().position));
         }
         self.replica()?.follow()?;
+        self.replica()?.ensure_generation()?;
         let mut reader = CatchUp::new(self.replica()?.boundary().position, GROUP_BYTES);
         let mut slots: Vec<SlotFile> = Vec::new();
         let mut next = reader.handle(CatchUpEvent::Poll)?;
         while let Some(effect) = next {
+            if self.shared.closing.load(Ordering::Acquire) {
+                return Err(Error::new(ErrorKind::Closed, "the database handle was closed"));
+            }
             next = match effect {
                 CatchUpEffect::Fetch(txid) => match self.fetch_slot(txid)? {
                     Some(slot) => {
@@ -77,6 +89,7 @@ impl Replicator {
                     reader.handle(CatchUpEvent::Floor(floor))?
                 }
                 CatchUpEffect::Current(position) => {
+                    self.verify(position)?;
                     self.shared.see(|view| {
                         view.caught_up = true;
                         view.behind_since = None;
@@ -90,6 +103,25 @@ impl Replicator {
             };
         }
         Ok(None)
+    }
+
+    /// Makes sure that the log still has the slot that this node stands on: a bucket that was rolled back to
+    /// an earlier state has no next slot either, and is not the log that was followed.
+    fn verify(&mut self, position: Position) -> Result<()> {
+        if position.txid == Txid::ZERO || self.verified == Some(position.txid) {
+            return Ok(());
+        }
+        match self.fetch_slot(position.txid)? {
+            Some(slot) if slot.facts.chain == position.chain => {}
+            None if self.wait(self.shared.log.floor())?.covers(position.txid) => {}
+            Some(_) | None => {
+                let message =
+                    format!("the log does not hold this node's position {position}: it was cut or replaced");
+                return Err(Error::corrupt(message));
+            }
+        }
+        self.verified = Some(position.txid);
+        Ok(())
     }
 
     /// Judges the frames beyond the boundary until they are accounted for, or are our own tail at the end
@@ -106,6 +138,10 @@ impl Replicator {
             if next.is_none() && self.wait(self.shared.log.floor())?.covers(txid.next()) {
                 self.rebuild(Save::Tail)?;
                 continue;
+            }
+            if let Some(next) = &next {
+                // Before anybody is told of a position beyond it: a bookmark of ours may be lost.
+                self.shared.epoch_began(next.facts.epoch, next.facts.txid);
             }
             match self.replica()?.settle(next.as_ref().map(|slot| &slot.facts))? {
                 Standing::Clean => return Ok(Settled::Clean),
@@ -176,10 +212,10 @@ impl Replicator {
             return Err(Error::new(ErrorKind::Backpressure, message));
         }
         self.replica()?.apply(slots)?;
-        self.moved();
         for slot in slots {
             self.shared.epoch_began(slot.facts.epoch, slot.facts.txid);
         }
+        self.moved();
         if self.wal_bytes()? > RESET_BYTES {
             self.ask_checkpoint();
         }
@@ -230,7 +266,11 @@ impl Replicator {
                     connections.pool.expire_cursors();
                 }
             }
-            Err(error) => self.shared.degraded(&error.context("checkpoint")),
+            Err(error) => {
+                let error = error.context("checkpoint");
+                self.shared.degraded(&error);
+                self.stand_down(&error);
+            }
         }
         self.after_checkpoint();
     }
@@ -250,11 +290,13 @@ impl Replicator {
             error.kind(),
             ErrorKind::Corrupt | ErrorKind::ForeignDatabase | ErrorKind::Internal | ErrorKind::InvalidConfig
         );
-        self.shared.degraded(&error);
-        if final_kind {
+        // What a stale listing shows, or a read that was cut short, is gone at the next look.
+        self.doubts = if final_kind { self.doubts + 1 } else { 0 };
+        if final_kind && (self.doubts >= MOST_DOUBTS || error.kind() == ErrorKind::ForeignDatabase) {
             self.state = State::Stopped;
-            self.shared.see(|view| view.stopped = Some(Stopped(Arc::new(error))));
+            self.shared.stop(error);
         } else {
+            self.shared.degraded(&error);
             self.next_look = clock::now() + self.shared.timing.pull.max(Duration::from_millis(100));
         }
     }

@@ -46,7 +46,7 @@ impl Node {
             if self.shared.gate.is_open() {
                 match write_here(&self.shared, &request) {
                     Err(error) if moved_away(&error) => {}
-                    other => return other.map(|response| response.result),
+                    other => return other.map(|response| response.result).map_err(|e| retry.judged_here(e)),
                 }
             }
             let (leader, closed) = {
@@ -54,7 +54,8 @@ impl Node {
                 (view.leader.clone().filter(|leader| *leader != self.shared.address), view.closed)
             };
             if closed {
-                return Err(Error::new(ErrorKind::Closed, "the database handle was closed"));
+                let closed = Error::new(ErrorKind::Closed, "the database handle was closed");
+                return Err(retry.judged_here(closed));
             }
             match retry.next(clock::now(), leader.as_deref()) {
                 Next::Try { address, timeout } => {

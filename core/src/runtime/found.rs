@@ -42,7 +42,7 @@ impl Replicator {
         }
         let has_database = self.files().has_database()?;
         match (genesis, identity) {
-            (None, Some(identity)) if self.files().founding()?.is_none() => Err(Error::corrupt(format!(
+            (None, Some(identity)) => Err(Error::corrupt(format!(
                 "this database belongs to log {}, and {} has no genesis: the bucket was emptied, or it is \
                  another one",
                 identity.database,
@@ -69,6 +69,15 @@ impl Replicator {
     /// Makes the log: genesis, and slot 1 with the whole database. What is at the path becomes the base; if
     /// there is nothing, an empty database is made.
     pub(super) fn found(&mut self, tenure: Tenure, epoch: Epoch) -> Result<Shipper> {
+        let result = self.try_found(tenure, epoch);
+        if result.is_err() && self.files().identity()?.is_none() {
+            // Another node may found the log instead: the next look begins at the beginning.
+            self.replica = None;
+        }
+        result
+    }
+
+    fn try_found(&mut self, tenure: Tenure, epoch: Epoch) -> Result<Shipper> {
         if self.replica.is_none() {
             if !self.files().has_database()? {
                 self.files().remove_database()?;
@@ -111,6 +120,7 @@ impl Replicator {
         let start = Position { txid: Txid::ZERO, chain: genesis.chain(), epoch: Epoch::ZERO };
         let prepared = self.replica()?.draft_base(start, author)?;
         let shipper = self.fence_base(tenure, epoch, &prepared)?;
+        self.files().clear_founding()?;
         self.start_checkpoints()?;
         Ok(shipper)
     }

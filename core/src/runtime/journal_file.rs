@@ -2,8 +2,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::local_files::write_durably;
-use crate::replication::{Journal, Record};
+use super::local_files::{sync_folder, write_durably};
+use crate::replication::{Journal, RECORD_BYTES, Record};
 use crate::types::{Error, Result};
 
 /// The journal and its file. Appended to; rewritten shorter when it has grown.
@@ -13,6 +13,9 @@ pub(crate) struct JournalFile {
     file: File,
     journal: Journal,
     dirty: bool,
+    /// The file may end in a part of a record: it is written anew before anything is appended.
+    torn: bool,
+    compact_at: usize,
 }
 
 /// At so many records (1.5 MiB) the file is rewritten with what still matters.
@@ -30,7 +33,18 @@ impl JournalFile {
         if valid < bytes.len() {
             file.set_len(valid as u64).map_err(|e| Error::io(doing(), e))?;
         }
-        Ok(JournalFile { path: path.to_path_buf(), file, journal, dirty: valid < bytes.len() })
+        if bytes.is_empty() {
+            sync_folder(path.parent().unwrap_or(Path::new("/")))?;
+        }
+        let dirty = valid < bytes.len();
+        Ok(JournalFile {
+            path: path.to_path_buf(),
+            file,
+            journal,
+            dirty,
+            torn: false,
+            compact_at: COMPACT_AT,
+        })
     }
 
     /// What the file says.
@@ -40,10 +54,15 @@ impl JournalFile {
 
     /// Appends a record. It survives the end of the process, and a power cut after `sync`.
     pub(crate) fn append(&mut self, record: Record) -> Result<()> {
-        if self.journal.records().len() >= COMPACT_AT {
+        if self.torn || self.journal.records().len() >= self.compact_at {
             self.compact()?;
         }
-        self.file.write_all(&record.encode()).map_err(|e| Error::io("writing the journal", e))?;
+        if let Err(error) = self.file.write_all(&record.encode()) {
+            // A part of it may be there, and whatever came after it would never be read.
+            let valid = (self.journal.records().len() * RECORD_BYTES) as u64;
+            self.torn = self.file.set_len(valid).is_err();
+            return Err(Error::io("writing the journal", error));
+        }
         self.journal.push(record);
         self.dirty = true;
         Ok(())
@@ -68,8 +87,10 @@ impl JournalFile {
         let journal = self.journal.compacted();
         write_durably(&self.path, &journal.encode())?;
         self.file = append(&self.path).map_err(|e| Error::io("opening the journal", e))?;
+        self.compact_at = COMPACT_AT.max(journal.records().len() * 2);
         self.journal = journal;
         self.dirty = false;
+        self.torn = false;
         Ok(())
     }
 }

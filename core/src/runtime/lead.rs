@@ -10,6 +10,7 @@ use super::replicator::{Replicator, State};
 use super::shared::Message;
 use crate::election::{Event, Tenure};
 use crate::replication::{PutAnswer, Shipper, ShipperEffect, ShipperEvent};
+use crate::sqlite::Shut;
 use crate::types::{Epoch, Error, ErrorKind, Result};
 
 /// A leadership: the shipper, what it has in flight, and who waits for it.
@@ -18,8 +19,6 @@ pub(super) struct Leading {
     pub(super) epoch: Epoch,
     pub(super) shipper: Shipper,
     pub(super) prepared: Option<Arc<Prepared>>,
-    /// Numbers what was asked for, so that a late answer to something else is not taken for it.
-    pub(super) operation: u64,
     pub(super) drains: Vec<oneshot::Sender<Result<()>>>,
     /// Writers wait until the WAL has begun anew.
     pub(super) stalled: bool,
@@ -29,6 +28,8 @@ pub(super) struct Leading {
 
 /// How long one answer of the bucket is waited for; afterwards it is ambiguous.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// For how long the replicator waits for the writer's mutex at a time.
+const CUT_PATIENCE: Duration = Duration::from_millis(50);
 /// So many bytes of the WAL are shipped without waiting for the interval.
 pub(super) const SHIP_BYTES: u64 = 4 << 20;
 
@@ -83,10 +84,12 @@ impl Replicator {
 
     /// The answer to something that the shipper asked for.
     pub(super) fn answered(&mut self, operation: u64, event: ShipperEvent, error: Option<Error>) {
-        let State::Leading(leading) = &mut self.state else { return };
-        if leading.operation != operation {
+        if self.operation != operation {
             return;
         }
+        // Answered: a second answer to the same question is as late as any other.
+        self.operation += 1;
+        let State::Leading(leading) = &mut self.state else { return };
         match &error {
             Some(error) => self.shared.degraded(error),
             None => self.shared.recovered(),
@@ -161,7 +164,7 @@ impl Replicator {
             ShipperEffect::Fenced(slot) => {
                 let tenure = leading.tenure;
                 tracing::warn!(slot = slot.txid.get(), epoch = slot.epoch.get(), "fenced");
-                self.shared.gate.shut(crate::sqlite::Shut::Fenced { leader: None });
+                self.shared.gate.shut_tenure(tenure.0, Shut::Fenced { leader: None });
                 self.shared.tell_election(Event::Fenced { tenure, by: slot.epoch });
                 Ok(None)
             }
@@ -181,13 +184,15 @@ impl Replicator {
         let replica = self.replica()?;
         let boundary = replica.boundary();
         let slot = boundary.position.txid.next();
-        let published = shared.connections()?.writer.cut(|open| {
+        let cut = shared.connections()?.writer.try_cut(CUT_PATIENCE, |open| {
             let published = replica.published()?;
             if published.point != boundary.point {
                 open.txid = slot.next();
             }
             Ok::<_, Error>(published)
-        })?;
+        });
+        // A statement that runs for long is in the way: the next look tries again.
+        let Some(published) = cut.transpose()? else { return Ok(None) };
         if published.point == boundary.point {
             return Ok(None);
         }
@@ -201,9 +206,8 @@ impl Replicator {
     }
 
     fn spawn(&mut self, work: impl Future<Output = (ShipperEvent, Option<Error>)> + Send + 'static) {
-        let State::Leading(leading) = &mut self.state else { return };
-        leading.operation += 1;
-        let operation = leading.operation;
+        self.operation += 1;
+        let operation = self.operation;
         let shared = Arc::clone(&self.shared);
         self.tokio.spawn(async move {
             let (event, error) = work.await;
@@ -242,17 +246,19 @@ impl Replicator {
         let replica = self.replica()?;
         // Under the writer's mutex, so that our own writer does not find the lock taken.
         let connections = shared.connections()?;
-        connections.writer.cut(|_| {
+        let reset = connections.writer.try_cut(CUT_PATIENCE, |_| {
             if replica.has_frames_beyond()? {
                 return Ok(false);
             }
             replica.reset_wal()
-        })
+        });
+        reset.unwrap_or(Ok(false))
     }
 
     /// Lets writers go on if the WAL is small again.
     pub(super) fn after_checkpoint(&mut self) {
         let Ok(bytes) = self.wal_bytes() else { return };
+        self.limit_writers();
         let cap = self.shared.timing.wal_cap;
         let State::Leading(leading) = &mut self.state else { return };
         if leading.stalled && bytes <= cap / 2 {
@@ -260,6 +266,18 @@ impl Replicator {
             if let Ok(connections) = self.shared.connections() {
                 connections.writer.stall(false);
             }
+        }
+    }
+
+    /// Tells the writer how long the WAL is and may be.
+    pub(super) fn limit_writers(&mut self) {
+        let cap = self.shared.timing.wal_cap;
+        let Ok(replica) = self.replica() else { return };
+        let frame = u64::from(replica.page_size().get()) + 24;
+        let limit = u32::try_from(cap / frame).unwrap_or(u32::MAX).max(1);
+        let Ok(published) = replica.published() else { return };
+        if let Ok(connections) = self.shared.connections() {
+            connections.writer.limit_wal(published.point.frame, limit);
         }
     }
 
@@ -279,7 +297,7 @@ impl Replicator {
         let State::Leading(leading) = &self.state else { return };
         let tenure = leading.tenure;
         self.shared.degraded(error);
-        self.shared.gate.shut(crate::sqlite::Shut::NotLeader { leader: None });
+        self.shared.gate.shut_tenure(tenure.0, Shut::NotLeader { leader: None });
         self.shared.tell_election(Event::Stalled { tenure });
     }
 }

@@ -7,7 +7,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::clock;
 use super::shared::{Message, Shared, Stopped};
-use crate::election::{Effect, Election, Event, Found, LeaseRecord, Reason, SwapOutcome, Version};
+use crate::election::{Effect, Election, Event, Found, LeaseRecord, Reason, SwapOutcome, Tenure, Version};
 use crate::lease_store::{LeaseStore, LeaseVersion, Register, Swap};
 use crate::sqlite::Shut;
 use crate::types::{Error, ErrorKind, Result, Role};
@@ -23,6 +23,8 @@ pub(super) struct LeaseTask {
     pub(super) key: String,
     pub(super) inbox: UnboundedReceiver<Event>,
     pub(super) version: Option<LeaseVersion>,
+    /// The newest tenure.
+    pub(super) tenure: Tenure,
     pub(super) released: tokio::sync::watch::Sender<u64>,
 }
 
@@ -90,32 +92,31 @@ impl LeaseTask {
             }
             Effect::Promote { tenure, epoch } => {
                 self.shared.set_tenure(Some(tenure));
+                self.tenure = tenure;
                 self.shared.tell_replicator(Message::Promote { tenure, epoch });
             }
             Effect::ExtendGate { until } => {
-                self.shared.gate.open_until(until);
-                if self.shared.view.borrow().role != Role::Leader {
+                let open = self.shared.gate.open_until(self.tenure.0, until);
+                if open && self.shared.view.borrow().role != Role::Leader {
                     self.lead();
                 }
             }
             Effect::CloseGate { reason } => self.shut_gate(&reason),
-            Effect::Demote { reason, .. } => {
+            Effect::Demote { tenure, reason } => {
                 self.shut_gate(&reason);
                 self.shared.set_tenure(None);
-                tracing::info!(?reason, "no longer leading");
+                tracing::info!(?tenure, ?reason, "no longer leading");
                 self.shared.tell_replicator(Message::Demote);
             }
             Effect::Following { leader } => self.follow(leader.as_deref()),
             Effect::Degraded(error) => self.shared.degraded(&error.context("the lease store")),
             Effect::Recovered => self.shared.recovered(),
             Effect::Failed(error) => {
-                self.shared.see(|view| {
-                    view.stopped = Some(Stopped(Arc::new(error)));
-                });
+                self.shared.see(|view| view.stopped = Some(Stopped(Arc::new(error))));
                 return Performed::Over;
             }
             Effect::Closed => {
-                self.shared.see(|view| view.closed = true);
+                self.shared.see(|view| view.election_over = true);
                 return Performed::Over;
             }
         }
@@ -175,6 +176,10 @@ impl LeaseTask {
             _ => Shut::NotLeader { leader: None },
         };
         self.shared.gate.shut(shut);
+        if let Some(connections) = self.shared.database.get() {
+            // What runs now ends at once and is rolled back; the rest waits for the replicator.
+            connections.writer.interrupt();
+        }
         if self.shared.view.borrow().role == Role::Leader {
             self.shared.see(|view| {
                 view.role = Role::Follower;

@@ -2,8 +2,10 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use crate::bucket::LOG_FILE_SUFFIX;
 use crate::replication::Genesis;
 use crate::types::{Chain, DatabaseId, Epoch, Error, ErrorKind, NodeId, PageSize, Result, Txid};
 
@@ -15,7 +17,7 @@ use crate::types::{Chain, DatabaseId, Epoch, Error, ErrorKind, NodeId, PageSize,
 pub(crate) struct LocalFiles {
     database: PathBuf,
     folder: PathBuf,
-    _lock: File,
+    lock: Mutex<Option<File>>,
 }
 
 /// Which log the local database belongs to.
@@ -63,9 +65,14 @@ impl LocalFiles {
                 return Err(Error::io(format_args!("locking {}", path.display()), e));
             }
         }
-        let files = LocalFiles { database, folder, _lock: lock };
+        let files = LocalFiles { database, folder, lock: Mutex::new(Some(lock)) };
         files.clear_staging()?;
         Ok(files)
+    }
+
+    /// Gives the lock back: nothing of this value may be written any more.
+    pub(crate) fn unlock(&self) {
+        *self.lock.lock() = None;
     }
 
     /// The database's path, absolute and with symbolic links resolved.
@@ -92,7 +99,7 @@ impl LocalFiles {
 
     /// Where the commits are kept that had slot `txid` behind them and never reached the log.
     pub(crate) fn lost(&self, epoch: Epoch, txid: Txid) -> PathBuf {
-        self.beside(&format!(".lost-{epoch}-{txid}.ltx"))
+        self.beside(&format!(".lost-{epoch}-{txid}{LOG_FILE_SUFFIX}"))
     }
 
     /// The files with lost commits, oldest first.
@@ -106,7 +113,7 @@ impl LocalFiles {
             .filter(|entry| {
                 let name = entry.file_name();
                 let name = name.to_string_lossy();
-                name.starts_with(&prefix) && name.ends_with(".ltx")
+                name.starts_with(&prefix) && name.ends_with(LOG_FILE_SUFFIX)
             })
             .map(|entry| entry.path())
             .collect();
@@ -155,6 +162,11 @@ impl LocalFiles {
     /// Writes down the genesis before it is created, so that a crash in between is not the end of it.
     pub(crate) fn set_founding(&self, genesis: &Genesis) -> Result<()> {
         self.write("founding.json", &genesis.encode())
+    }
+
+    /// Forgets it: slot 1 is confirmed.
+    pub(crate) fn clear_founding(&self) -> Result<()> {
+        remove(&self.folder.join("founding.json"))
     }
 
     /// Whether the database at the path is an empty one that haqlite made, for a log that is not founded yet.

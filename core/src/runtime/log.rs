@@ -3,6 +3,7 @@ use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -63,14 +64,15 @@ impl Log {
 
     /// The genesis object; `None` if there is none yet.
     pub(crate) async fn genesis(&self) -> Result<Option<Genesis>> {
-        let object = self.bucket.get(&self.key(&Key::Genesis), Range::Whole).await?;
+        let object = limited(self.bucket.get(&self.key(&Key::Genesis), Range::Whole)).await?;
         object.map(|object| Genesis::decode(&object.body)).transpose()
     }
 
     /// Creates the genesis. `Refused` if there is another one; the same one counts as created.
     pub(crate) async fn create_genesis(&self, genesis: &Genesis) -> Result<PutAnswer> {
         let body = Body::Bytes(genesis.encode().into());
-        let put = self.bucket.put(&self.key(&Key::Genesis), body, PutOptions::new(PutMode::Create)).await?;
+        let put = limited(self.bucket.put(&self.key(&Key::Genesis), body, PutOptions::new(PutMode::Create)))
+            .await?;
         match put {
             Put::Stored(_) => Ok(PutAnswer::Stored),
             Put::Refused => match self.genesis().await? {
@@ -83,7 +85,7 @@ impl Log {
 
     /// The floor; 0 if it was never raised.
     pub(crate) async fn floor(&self) -> Result<Floor> {
-        let object = self.bucket.get(&self.key(&Key::Floor), Range::Whole).await?;
+        let object = limited(self.bucket.get(&self.key(&Key::Floor), Range::Whole)).await?;
         object.map_or(Ok(Floor::default()), |object| Floor::decode(&object.body))
     }
 
@@ -114,7 +116,7 @@ impl Log {
         timestamp_ms: i64,
     ) -> (PutAnswer, Option<Error>) {
         let options = PutOptions { mode: PutMode::Create, timestamp_ms: Some(timestamp_ms), in_parts: false };
-        match self.bucket.put(&self.key(&Key::slot(txid)), body, options).await {
+        match limited(self.bucket.put(&self.key(&Key::slot(txid)), body, options)).await {
             Ok(Put::Stored(_)) => (PutAnswer::Stored, None),
             Ok(Put::Refused) => (PutAnswer::Refused, None),
             Err(error) => (PutAnswer::Ambiguous, Some(error)),
@@ -129,7 +131,7 @@ impl Log {
             let prefix = Key::level_prefix(level, &self.root, self.layout);
             let mut after: Option<String> = None;
             loop {
-                let page = self.bucket.list(&prefix, after.as_deref()).await?;
+                let page = limited(self.bucket.list(&prefix, after.as_deref())).await?;
                 for object in &page.objects {
                     let key = Key::parse_file(&object.key, level, &self.root, self.layout);
                     if let Some(Key::File { level, min, max }) = key {
@@ -156,7 +158,7 @@ impl Log {
 
     async fn fetch_key(&self, key: &str) -> Result<Option<Fetched>> {
         let range = Range::Part { offset: 0, length: PIECE };
-        let Some(first) = self.bucket.get(key, range).await? else { return Ok(None) };
+        let Some(first) = limited(self.bucket.get(key, range)).await? else { return Ok(None) };
         if first.body.len() as u64 == first.size {
             return Ok(Some(Fetched::Memory(first.body)));
         }
@@ -164,16 +166,17 @@ impl Log {
         let staged = Staged(self.staging.join(format!(".fetch-{}-{number}", std::process::id())));
         let doing = || format!("staging {key}");
         let mut file = File::create(&staged.0).map_err(|e| Error::io(doing(), e))?;
-        file.write_all(&first.body).map_err(|e| Error::io(doing(), e))?;
+        write(&mut file, &first.body).map_err(|e| Error::io(doing(), e))?;
         let mut offset = first.body.len() as u64;
         while offset < first.size {
             let range = Range::Part { offset, length: PIECE };
-            let part = self.bucket.get(key, range).await?.filter(|part| part.version == first.version);
+            let part =
+                limited(self.bucket.get(key, range)).await?.filter(|part| part.version == first.version);
             let Some(part) = part.filter(|part| !part.body.is_empty()) else {
                 let message = format!("{key} changed while it was read");
                 return Err(Error::new(ErrorKind::StoreUnavailable, message));
             };
-            file.write_all(&part.body).map_err(|e| Error::io(doing(), e))?;
+            write(&mut file, &part.body).map_err(|e| Error::io(doing(), e))?;
             offset += part.body.len() as u64;
         }
         Ok(Some(Fetched::Staged(staged, offset)))
@@ -182,6 +185,21 @@ impl Log {
     fn key(&self, key: &Key) -> String {
         key.path(&self.root, self.layout)
     }
+}
+
+/// Writes while the runtime's other tasks go on elsewhere: a slow disk must not delay a renewal of the lease.
+fn write(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    tokio::task::block_in_place(|| file.write_all(bytes))
+}
+
+/// Answers of the bucket are waited for so long, then the request counts as failed.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+async fn limited<T>(request: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(ANSWER_TIMEOUT, request).await.unwrap_or_else(|_| {
+        let message = format!("the bucket did not answer within {ANSWER_TIMEOUT:?}");
+        Err(Error::new(ErrorKind::StoreUnavailable, message))
+    })
 }
 
 impl Staged {

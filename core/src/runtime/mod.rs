@@ -31,6 +31,7 @@ mod role_events;
 mod service;
 mod settle;
 mod shared;
+mod start;
 
 pub(crate) use blocking::run_blocking;
 pub(crate) use clock::now as boot_clock;

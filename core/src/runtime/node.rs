@@ -1,35 +1,25 @@
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
-use tokio::sync::{mpsc as tokio_mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use super::clock;
 use super::events::Events;
-use super::found::Bootstrap;
-use super::lease::LeaseTask;
-use super::local_files::LocalFiles;
-use super::log::Log;
-use super::peers::Peers;
-use super::replicator::{Replicator, State};
-use super::service::NodeService;
-use super::shared::{Connections, Message, Shared, Timing, View};
-use crate::bucket::{Bucket, Key, Layout, probe};
-use crate::client::{Forwarder, advertised_address, host_name};
-use crate::election::{Election, ElectionConfig, Event};
+use super::shared::{Connections, Message, Shared, View};
+use crate::bucket::{Bucket, Key, Layout};
+use crate::client::Forwarder;
+use crate::election::Event;
 use crate::lease_store::LeaseStore;
 use crate::server::wire::{CampaignRequest, WriteRequest};
-use crate::server::{Listen, Secret, Server, ServerLimits};
-use crate::sqlite::{ConnectionOptions, Gate, Place, PoolOptions, Shut, TransactionLimits, WriterOptions};
+use crate::sqlite::Shut;
 use crate::types::{
-    Bookmark, DatabaseId, Error, ErrorKind, LeaseConfig, Monotonic, NodeId, Result, Role, SessionId,
-    Statement, Status,
+    Bookmark, Error, ErrorKind, LeaseConfig, Monotonic, NodeId, Result, Role, Statement, Status,
 };
 
 /// One open database of a cluster: its threads, its tasks, its server, on a tokio runtime of its own.
@@ -37,11 +27,11 @@ pub(crate) struct Node {
     pub(super) shared: Arc<Shared>,
     pub(super) forwarder: Forwarder,
     pub(super) forward_timeout: Duration,
-    runtime: Option<Runtime>,
-    replicator: Option<thread::JoinHandle<()>>,
-    released: watch::Receiver<u64>,
-    stop_server: watch::Sender<bool>,
-    closed: AtomicBool,
+    pub(super) runtime: Option<Runtime>,
+    pub(super) replicator: Option<thread::JoinHandle<()>>,
+    pub(super) released: watch::Receiver<u64>,
+    pub(super) stop_server: watch::Sender<bool>,
+    pub(super) closed: AtomicBool,
 }
 
 /// Everything that a node is opened with.
@@ -70,7 +60,6 @@ pub(crate) struct NodeOptions {
 
 /// How long a close waits for the bucket and for the lease store.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
-const DEFAULT_PORT: u16 = 18080;
 
 impl Node {
     /// Opens the node and waits until it leads, or follows at the tail that it saw, and until the schema is
@@ -84,7 +73,7 @@ impl Node {
             .map_err(|e| Error::io("starting the runtime", e))?;
         let deadline = clock::now() + options.open_timeout;
         let schema = options.schema.clone();
-        let node = Node::start(runtime, options)?;
+        let node = Node::start(runtime, &options)?;
         match node.wait_open(deadline).and_then(|()| node.run_schema(&schema, deadline)) {
             Ok(()) => Ok(node),
             Err(error) => {
@@ -93,106 +82,6 @@ impl Node {
                 Err(error)
             }
         }
-    }
-
-    fn start(runtime: Runtime, options: NodeOptions) -> Result<Node> {
-        let files = Arc::new(LocalFiles::open(&options.path)?);
-        probe_once(&runtime, &files, &options)?;
-        let secret = options.secret.clone().map(Secret::new).transpose()?;
-        let forwarder = Forwarder::new(secret.as_ref())?;
-        let server = block_on(&runtime, bind(options.port, secret.clone()))?;
-        let address = match &options.address {
-            Some(address) => crate::client::parse_address(address)?,
-            None => advertised_address(
-                server.local_addr(),
-                secret.is_some(),
-                |name| std::env::var(name).ok(),
-                host_name(),
-            )?,
-        };
-        let session = SessionId::from_bytes(uuid::Uuid::new_v4().into_bytes());
-        let node = options.instance_id.clone().map_or_else(|| files.node_id(), Ok)?;
-        let election = election_config(&options, &files, &node, session, &address)?;
-        let timing = Timing {
-            ship: options.ship_interval,
-            pull: options.pull_interval,
-            ttl: election.ttl,
-            wal_cap: options.wal_cap_bytes,
-        };
-        let poll = election.poll_interval;
-        let (to_replicator, replicator_inbox) = mpsc::channel();
-        let (to_election, election_inbox) = tokio_mpsc::unbounded_channel();
-        let clock: crate::sqlite::Clock = Arc::new(clock::now);
-        let gate = Arc::new(Gate::shut_for(Shut::NotLeader { leader: None }, clock));
-        let shared = Arc::new(Shared {
-            log: Log::new(Arc::clone(&options.bucket), options.root.clone(), files.staging("")),
-            files: Arc::clone(&files),
-            gate,
-            session,
-            node,
-            address,
-            timing,
-            events: Events::new(),
-            peers: Peers::default(),
-            database: OnceLock::new(),
-            view: watch::Sender::new(View::new()),
-            replicator: to_replicator,
-            election: to_election,
-            dirty: AtomicBool::new(false),
-            tenure: AtomicU64::new(0),
-            closing: AtomicBool::new(false),
-        });
-        let connection = ConnectionOptions::new(Place::File(files.database().to_path_buf()), true);
-        let replicator = Replicator {
-            shared: Arc::clone(&shared),
-            tokio: runtime.handle().clone(),
-            inbox: replicator_inbox,
-            bootstrap: Bootstrap {
-                writer: WriterOptions {
-                    connection: connection.clone(),
-                    transactions: TransactionLimits::default(),
-                },
-                pool: PoolOptions::new(connection),
-                adopt: options.adopt,
-                new_id: DatabaseId::from_bytes(uuid::Uuid::new_v4().into_bytes()),
-            },
-            replica: None,
-            checkpoints: None,
-            state: State::Following,
-            next_look: Monotonic::default(),
-            looks: 0,
-        };
-        let replicator = thread::Builder::new()
-            .name("haqlite-replicator".into())
-            .spawn(move || replicator.run())
-            .map_err(|e| Error::io("starting the replicator", e))?;
-        let (released, seen_released) = watch::channel(0);
-        let lease = LeaseTask {
-            shared: Arc::clone(&shared),
-            election: Election::new(election)?,
-            store: Arc::clone(&options.lease_store),
-            key: options.lease_key.clone(),
-            inbox: election_inbox,
-            version: None,
-            released,
-        };
-        runtime.spawn(lease.run());
-        runtime.spawn(super::heartbeat::run(Arc::clone(&shared), forwarder.clone(), poll));
-        let (stop_server, mut stopped) = watch::channel(false);
-        let service = Arc::new(NodeService(Arc::clone(&shared)));
-        runtime.spawn(server.serve(service, async move {
-            let _ = stopped.wait_for(|stop| *stop).await;
-        }));
-        Ok(Node {
-            shared,
-            forwarder,
-            forward_timeout: Duration::from_secs(30),
-            runtime: Some(runtime),
-            replicator: Some(replicator),
-            released: seen_released,
-            stop_server,
-            closed: AtomicBool::new(false),
-        })
     }
 
     fn wait_open(&self, deadline: Monotonic) -> Result<()> {
@@ -259,7 +148,31 @@ impl Node {
                 return Some(Ok(()));
             }
             view.contains(&bookmark, view.applied).transpose()
-        })?
+        })??;
+        self.check_owner(bookmark)
+    }
+
+    /// Whether the slot of an old bookmark is of the epoch that gave it.
+    fn check_owner(&self, bookmark: Bookmark) -> Result<()> {
+        if !self.shared.view.borrow().must_ask(&bookmark) {
+            return Ok(());
+        }
+        let log = self.shared.log.clone();
+        match self.block_on(async move { log.slot(bookmark.txid).await })? {
+            Some(slot) if slot.facts.epoch == bookmark.epoch => Ok(()),
+            Some(slot) => {
+                let owner = slot.facts.epoch;
+                let message =
+                    format!("the write of bookmark {bookmark} was lost: epoch {owner} has its slot");
+                Err(Error::new(ErrorKind::BookmarkLost, message))
+            }
+            None => {
+                let message = format!(
+                    "the slot of bookmark {bookmark} is gone: whether its write was lost is not known"
+                );
+                Err(Error::new(ErrorKind::OutcomeUnknown, message))
+            }
+        }
     }
 
     /// Waits until the bookmark's write is in a confirmed slot.
@@ -268,7 +181,8 @@ impl Node {
         let what = format!("bookmark {bookmark} is not confirmed yet");
         self.until(clock::now() + timeout, &what, move |view| {
             view.contains(&bookmark, view.confirmed).transpose()
-        })?
+        })??;
+        self.check_owner(bookmark)
     }
 
     /// Ships everything, releases the lease to a follower and tells it. Returns when another node leads.
@@ -278,6 +192,10 @@ impl Node {
                 ErrorKind::NotLeader,
                 "this node does not lead: it has nothing to hand over",
             ));
+        }
+        if let Some((kind, message)) = self.shared.view.borrow().last_error.clone() {
+            // What is not shipped yet would be left behind.
+            return Err(Error::new(kind, format!("not handed over while the stores fail: {message}")));
         }
         let fresh = self.shared.timing.ttl * 3;
         let Some((node, peer)) = self.shared.peers.successor(to, clock::now(), fresh) else {
@@ -353,7 +271,7 @@ impl Node {
         self.shared.closing.store(true, Ordering::Release);
         self.shared.tell_election(Event::Close);
         let _ = self.until(clock::now() + CLOSE_PATIENCE, "the lease is not released", |view| {
-            (view.closed || view.stopped.is_some()).then_some(())
+            view.election_over.then_some(())
         });
         self.shared.gate.shut(Shut::Closed);
         self.stop_server.send_replace(true);
@@ -367,6 +285,7 @@ impl Node {
         let ended = self.block_on(async move { tokio::time::timeout(CLOSE_PATIENCE, done).await });
         if let Ok(Ok(last)) = ended {
             result = result.and(last);
+            self.shared.files.unlock();
         }
         self.shared.see(|view| view.closed = true);
         self.shared.events.close();
@@ -421,7 +340,11 @@ impl Drop for Node {
     }
 }
 
-fn block_on<T: Send + 'static>(runtime: &Runtime, future: impl Future<Output = T> + Send + 'static) -> T {
+/// Runs a future on the runtime and waits for it here.
+pub(super) fn block_on<T: Send + 'static>(
+    runtime: &Runtime,
+    future: impl Future<Output = T> + Send + 'static,
+) -> T {
     let (sender, receiver) = mpsc::sync_channel(1);
     runtime.spawn(async move {
         let _ = sender.send(future.await);
@@ -432,47 +355,6 @@ fn block_on<T: Send + 'static>(runtime: &Runtime, future: impl Future<Output = T
 /// The same error once more: errors are not cloned, because their sources cannot be.
 fn copy_of(error: &Error) -> Error {
     Error::new(error.kind(), error.message()).with_outcome(error.outcome())
-}
-
-fn probe_once(runtime: &Runtime, files: &LocalFiles, options: &NodeOptions) -> Result<()> {
-    let name = options.bucket.describe();
-    if files.is_probed(&name) {
-        return Ok(());
-    }
-    // On a thread of its own: this one may belong to another runtime, which forbids to block on a future.
-    let probing = || runtime.block_on(probe(&*options.bucket, &options.root));
-    thread::scope(|scope| scope.spawn(probing).join())
-        .map_err(|_| Error::new(ErrorKind::Internal, "the probe of the bucket panicked"))??;
-    files.set_probed(&name)
-}
-
-async fn bind(port: Option<u16>, secret: Option<Secret>) -> Result<Server> {
-    let listen = |port| Server::bind(Listen::Port(port), secret.clone(), ServerLimits::default());
-    match port {
-        Some(port) => listen(port).await,
-        None => match listen(DEFAULT_PORT).await {
-            Err(error) if error.kind() == ErrorKind::InUse => listen(0).await,
-            other => other,
-        },
-    }
-}
-
-fn election_config(
-    options: &NodeOptions,
-    files: &LocalFiles,
-    node: &NodeId,
-    session: SessionId,
-    address: &str,
-) -> Result<ElectionConfig> {
-    let mut lease = options.lease.clone().unwrap_or_else(|| LeaseConfig::new(node.clone(), address));
-    lease.instance_id = node.clone();
-    lease.address = address.to_owned();
-    let mut config = ElectionConfig::new(&lease, session, options.role);
-    if let Some(ttl) = lease.ttl {
-        config = config.with_ttl(ttl);
-    }
-    config.lock = Some(files.token()?);
-    Ok(config)
 }
 
 /// The lease's key, where the lease is kept in the log's bucket.

@@ -7,7 +7,7 @@ use super::lead::{Leading, SHIP_BYTES};
 use super::replicator::{Replicator, State};
 use crate::election::{Event, Tenure};
 use crate::replication::{Shipper, ShipperEffect, ShipperEvent};
-use crate::types::{Bookmark, Epoch, Error, ErrorKind, Monotonic, Result};
+use crate::types::{Bookmark, Epoch, Error, ErrorKind, Monotonic, Result, Txid};
 
 /// A promotion that has not ended after so long is given up: a lease without progress wedges the cluster.
 /// Catching up far behind counts as progress, because every applied group starts the time anew.
@@ -47,7 +47,9 @@ impl Replicator {
             if self.replica.is_none() {
                 self.bootstrap()?;
             }
-            let shipper = if self.replica.is_none() || self.is_founding() {
+            // A slot 1 of ours may have arrived after all: then the log is founded.
+            let founding = self.is_founding() && self.fetch_slot(Txid::new(1))?.is_none();
+            let shipper = if self.replica.is_none() || founding {
                 self.found(tenure, epoch)?
             } else {
                 if self.catch_up(true)?.is_none() {
@@ -75,6 +77,7 @@ impl Replicator {
     fn fence(&mut self, tenure: Tenure, epoch: Epoch) -> Result<Fence> {
         let author = Author { epoch, session: self.shared.session, now_ms: clock::wall_ms() };
         let replica = self.replica()?;
+        replica.ensure_generation()?;
         let published = replica.published()?;
         let prepared = replica.draft(&published, author)?;
         self.confirm_first_slot(tenure, epoch, &prepared)
@@ -145,6 +148,7 @@ impl Replicator {
         let shared = Arc::clone(&self.shared);
         let writer = &shared.connections()?.writer;
         writer.cut(|open| *open = Bookmark { epoch, txid: confirmed.txid.next() });
+        self.limit_writers();
         self.replica()?.lead()?;
         self.moved();
         shared.see(|view| view.epoch = epoch);
@@ -154,7 +158,6 @@ impl Replicator {
             epoch,
             shipper,
             prepared: None,
-            operation: 0,
             drains: Vec::new(),
             stalled: false,
             behind: false,

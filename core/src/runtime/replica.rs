@@ -97,6 +97,11 @@ impl Replica {
         Ok(u64::from(frames) * (u64::from(self.page_size().get()) + 24))
     }
 
+    /// Whether nobody else can write.
+    pub(crate) fn is_locked(&self) -> bool {
+        self.wal.holds_writes()
+    }
+
     /// Lets others write: the node leads. The word on the role is durable before the lock goes.
     pub(crate) fn lead(&mut self) -> Result<()> {
         self.append_durably(RecordKind::Leading)?;
@@ -138,6 +143,15 @@ impl Replica {
         }
     }
 
+    /// Gives a WAL without frames its first one: stock SQLite would begin it with salts of its own, and the
+    /// capture could not tell that from a gap.
+    pub(crate) fn ensure_generation(&mut self) -> Result<()> {
+        if self.published()?.point.frame > 0 || self.reset_wal()? {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Busy, "the WAL is in use by another process"))
+    }
+
     /// Starts a new generation of the WAL if everything in it is at the boundary and in the main file, and
     /// no reader needs it. `false` if that is not so, or if the locks are not free at this moment.
     ///
@@ -146,18 +160,29 @@ impl Replica {
     pub(crate) fn reset_wal(&mut self) -> Result<bool> {
         let Boundary { point, position, size } = self.boundary;
         let journal = &mut self.journal;
+        let mut recorded = None;
         let mut record = |points: &[WalPoint; 2]| {
             for point in points {
                 journal.append(Record { kind: RecordKind::Boundary, point: *point, position })?;
             }
+            recorded = Some(*points);
             journal.sync()
         };
-        match self.wal.reset(&point, &mut record)? {
-            Some(point) => {
+        match self.wal.reset(&point, &mut record) {
+            Ok(Some(point)) => {
                 self.boundary = Boundary { point, position, size };
                 Ok(true)
             }
-            None => Ok(false),
+            Ok(None) => Ok(false),
+            Err(error) => {
+                // The new generation may have begun: then the boundary is where it begins.
+                if let Ok(published) = self.published()
+                    && recorded.is_some_and(|points| points.contains(&published.point))
+                {
+                    self.boundary = Boundary { point: published.point, position, size };
+                }
+                Err(error)
+            }
         }
     }
 

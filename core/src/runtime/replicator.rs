@@ -12,7 +12,7 @@ use super::found::Bootstrap;
 use super::lead::Leading;
 use super::replica::Replica;
 use super::shared::{Message, Shared};
-use crate::types::{Error, ErrorKind, Monotonic, Result};
+use crate::types::{Error, ErrorKind, Monotonic, Result, Txid};
 
 /// The thread that owns the local replica: follows, promotes, ships. Everything that changes the database
 /// file outside of the writer's commits happens here, one thing at a time.
@@ -27,6 +27,13 @@ pub(super) struct Replicator {
     pub(super) state: State,
     pub(super) next_look: Monotonic,
     pub(super) looks: u32,
+    /// Numbers what was asked of the bucket, through all leaderships: a late answer to something else is
+    /// never taken for the one that is waited for.
+    pub(super) operation: u64,
+    /// How many looks in a row found the log damaged.
+    pub(super) doubts: u32,
+    /// The slot of our position that was last read back from the log.
+    pub(super) verified: Option<Txid>,
 }
 
 /// What the thread does at the moment.
@@ -97,18 +104,27 @@ impl Replicator {
     /// The leadership is over: everybody's writes are stopped, what is committed and not shipped is kept,
     /// and the node follows again.
     fn demote(&mut self) {
-        if let State::Leading(leading) = std::mem::replace(&mut self.state, State::Following) {
+        if let State::Leading(_) = &self.state
+            && let State::Leading(leading) = std::mem::replace(&mut self.state, State::Following)
+        {
             leading.fail_drains("the leadership ended before everything was shipped");
-        }
-        if let Ok(connections) = self.shared.connections() {
-            let patience = Duration::from_secs(2);
-            if let Err(error) = connections.writer.abort_all("the leader has changed", patience) {
-                self.shared.degraded(&error);
-            }
-            connections.writer.stall(false);
         }
         self.next_look = clock::now();
         self.on_time();
+    }
+
+    /// While others can still write, as after a leadership: what runs is interrupted, what is open is rolled
+    /// back, and who waits for the WAL is told. `Timeout` if a statement does not end; the next look tries
+    /// again.
+    pub(super) fn stop_writers(&mut self) -> Result<()> {
+        if self.replica()?.is_locked() {
+            return Ok(());
+        }
+        if let Ok(connections) = self.shared.connections() {
+            connections.writer.abort_all("the leader has changed", Duration::from_secs(2))?;
+            connections.writer.stall(false);
+        }
+        Ok(())
     }
 
     /// The WAL is kept, the boundary is written down; the lock goes with the replica.
@@ -116,7 +132,10 @@ impl Replicator {
         if let State::Leading(leading) = std::mem::replace(&mut self.state, State::Stopped) {
             leading.fail_drains("the database was closed");
         }
-        self.checkpoints = None;
+        // Its thread must not touch the main file any more when that is written down.
+        if let Some(checkpoints) = self.checkpoints.take() {
+            checkpoints.stop();
+        }
         match self.replica.take() {
             Some(mut replica) => replica.close(),
             None => Ok(()),
@@ -136,6 +155,10 @@ impl Replicator {
         match &mut self.state {
             State::Leading(leading) => {
                 leading.drains.push(reply);
+                // A commit that has passed the gate is in the WAL when the mutex is free.
+                if let Ok(connections) = self.shared.connections() {
+                    let _ = connections.writer.try_cut(Duration::from_secs(5), |_| ());
+                }
                 self.flush();
             }
             State::Following | State::Stopped => {

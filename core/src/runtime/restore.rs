@@ -3,6 +3,8 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use tokio::runtime::Handle;
+
 use super::log::{Fetched, Log};
 use crate::ltx::Decoder;
 use crate::replication::{LogFile, plan_restore};
@@ -46,12 +48,13 @@ impl Log {
         let mut restore = Restore { file, state: None };
         let mut waiting: VecDeque<_> = VecDeque::new();
         let mut files = plan.files.iter();
+        let runtime = Handle::current();
         loop {
             while waiting.len() < AHEAD
                 && let Some(next) = files.next()
             {
                 let (log, next) = (self.clone(), *next);
-                waiting.push_back((next, tokio::task::spawn(async move { log.fetch(&next).await })));
+                waiting.push_back((next, runtime.spawn(async move { log.fetch(&next).await })));
             }
             let Some((next, fetch)) = waiting.pop_front() else { break };
             let fetched = fetch
@@ -79,7 +82,7 @@ impl Restore {
         let mut decoder = Decoder::new(fetched.reader()?).map_err(context)?;
         let header = decoder.header().clone();
         if (header.min, header.max) != (named.min, named.max) {
-            return Err(Error::corrupt("a log file holds other slots than its name says")).map_err(context);
+            return Err(context(Error::corrupt("a log file holds other slots than its name says")));
         }
         self.check_link(&header).map_err(context)?;
         let mut data = Vec::new();

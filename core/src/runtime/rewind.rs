@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::local_files::sync_folder;
 use super::replica::{Boundary, Replica};
 use super::restore::Restored;
+use crate::bucket::LOG_FILE_SUFFIX;
 use crate::ltx::{Encoder, Header, Origin};
 use crate::sqlite::PageSource;
 use crate::types::{Epoch, Error, PageNumber, Result, SessionId, Txid};
@@ -129,7 +130,7 @@ impl Replica {
         // A file from slot 1 on would have to hold every page.
         let txid = known.txid.next().max(Txid::new(2));
         let origin = Origin::new(known.epoch.max(Epoch::FIRST), known.chain, SessionId::default());
-        let header = Header::slot(txid, self.page_size(), commit, super::clock::wall_ms(), origin);
+        let header = Header::slot(txid, self.page_size(), commit, 0, origin);
         let staged = self.files.staging("lost");
         let doing = |e| Error::io("saving commits that never reached the log", e);
         let file = File::create(&staged).map_err(doing)?;
@@ -143,19 +144,21 @@ impl Replica {
         encoder.finish()?;
         writer.flush().map_err(doing)?;
         writer.get_ref().sync_all().map_err(doing)?;
-        let path = free_name(self.files.lost(known.epoch, known.txid));
+        let path = free_name(self.files.lost(known.epoch, known.txid), &staged);
         fs::rename(&staged, &path).map_err(doing)?;
         sync_folder(path.parent().unwrap_or(Path::new("/")))?;
         Ok(Some(path))
     }
 }
 
-/// The path, or with a number if something is there already: what was saved is never overwritten.
-fn free_name(path: PathBuf) -> PathBuf {
+/// The path, or with a number if something else is there already: what was saved is never overwritten, and
+/// saving the same once more makes no second file.
+fn free_name(path: PathBuf, staged: &Path) -> PathBuf {
+    let same = |there: &Path| fs::read(there).ok().zip(fs::read(staged).ok()).is_some_and(|(a, b)| a == b);
     let mut candidate = path.clone();
     let mut number = 2;
-    while candidate.exists() {
-        candidate = path.with_extension(format!("{number}.ltx"));
+    while candidate.exists() && !same(&candidate) {
+        candidate = path.with_extension(format!("{number}{LOG_FILE_SUFFIX}"));
         number += 1;
     }
     candidate

@@ -28,8 +28,8 @@ impl Service for NodeService {
     async fn query(&self, request: QueryRequest) -> Result<Rows> {
         let shared = Arc::clone(&self.0);
         run_blocking(move || {
-            let mut options = ReadOptions::default();
-            options.timeout = Some(request.timeout.unwrap_or(Duration::from_secs(60)));
+            let timeout = Some(request.timeout.unwrap_or(Duration::from_secs(60)));
+            let options = ReadOptions { timeout, ..ReadOptions::default() };
             shared.connections()?.pool.query(&request.sql, &request.params, &options)
         })
         .await

@@ -1,6 +1,6 @@
 use super::replica::{Boundary, Replica};
 use crate::replication::{RecordKind, SlotFacts};
-use crate::types::Result;
+use crate::types::{Result, Txid};
 use crate::wal::WalPoint;
 
 /// What the frames beyond the boundary are, in the light of the slot after it.
@@ -50,7 +50,9 @@ impl Replica {
 
     /// Whether the WAL proves the point, at or beyond the boundary.
     fn reaches(&mut self, point: &WalPoint) -> Result<bool> {
-        if point.salts != self.boundary.point.salts || point.frame < self.boundary.point.frame {
+        let founding = self.boundary.position.txid == Txid::ZERO;
+        let behind = point.salts != self.boundary.point.salts || point.frame < self.boundary.point.frame;
+        if behind && !founding {
             return Ok(false);
         }
         if *point == self.boundary.point {

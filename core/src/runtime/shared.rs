@@ -13,7 +13,7 @@ use super::log::Log;
 use super::peers::Peers;
 use crate::election::{self, Tenure};
 use crate::replication::ShipperEvent;
-use crate::sqlite::{CheckpointProgress, Gate, ReadPool, Writer};
+use crate::sqlite::{CheckpointProgress, Gate, ReadPool, Shut, Writer};
 use crate::types::{
     Bookmark, Epoch, Error, ErrorKind, Monotonic, NodeId, Position, Result, Role, SessionId, Status, Txid,
 };
@@ -80,10 +80,12 @@ pub(crate) struct View {
     pub(crate) behind_since: Option<Monotonic>,
     pub(crate) unshipped_bytes: u64,
     pub(crate) last_error: Option<(ErrorKind, String)>,
-    /// The epochs' first slots, as far as this node saw them: whose slot a txid is.
+    /// From which slot on each epoch is known to own the log. Nothing is known of slots before the first.
     pub(crate) epochs: Vec<(Epoch, Txid)>,
     /// Why the node cannot go on; it serves reads of what it has.
     pub(crate) stopped: Option<Stopped>,
+    /// This node takes no part in elections any more.
+    pub(crate) election_over: bool,
     pub(crate) closed: bool,
 }
 
@@ -169,8 +171,8 @@ impl Shared {
             view.confirmed = position;
             view.committed = view.committed.max(position.txid);
             view.epoch = view.epoch.max(position.epoch);
-            if view.epochs.is_empty() {
-                view.epochs.push((position.epoch, Txid::ZERO));
+            if view.epochs.is_empty() && position.txid > Txid::ZERO {
+                view.epochs.push((position.epoch, position.txid));
             }
         });
     }
@@ -196,6 +198,15 @@ impl Shared {
         if was != Some(kind) {
             self.events.emit(crate::types::Event::Degraded(kind));
         }
+    }
+
+    /// The node cannot go on: it serves reads of what it has, takes no writes, and no part in elections.
+    pub(super) fn stop(&self, error: Error) {
+        self.gate.shut_for_good(Shut::NotLeader { leader: None });
+        self.set_tenure(None);
+        self.degraded(&error);
+        self.see(|view| view.stopped = Some(Stopped(Arc::new(error))));
+        self.tell_election(election::Event::Close);
     }
 
     /// It works again.
@@ -250,8 +261,16 @@ impl View {
             last_error: None,
             epochs: Vec::new(),
             stopped: None,
+            election_over: false,
             closed: false,
         }
+    }
+
+    /// Whether only the slot itself can tell whose it is: it is older than what this node saw.
+    pub(crate) fn must_ask(&self, bookmark: &Bookmark) -> bool {
+        let first = self.epochs.first();
+        first.is_some_and(|(epoch, from)| bookmark.txid < *from && bookmark.epoch < *epoch)
+            && *bookmark != Bookmark::default()
     }
 
     /// Whether the bookmark's write is in the log up to `end`: `None` if it is not there yet, `BookmarkLost`
@@ -264,11 +283,9 @@ impl View {
             let message = format!("the write of bookmark {bookmark} was lost: epoch {owner} has its slot");
             Err(Error::new(ErrorKind::BookmarkLost, message))
         };
-        // An epoch's first slot is known for all epochs that began while this node looked.
         let newer = self.epochs.iter().find(|(epoch, _)| *epoch > bookmark.epoch);
         if let Some((owner, first)) = newer
             && *first <= bookmark.txid
-            && *first > Txid::ZERO
         {
             return lost(*owner);
         }

@@ -23,6 +23,7 @@ pub(crate) enum Listen {
     /// On this port; 0 lets the system choose. With a secret on all interfaces, without one on 127.0.0.1.
     Port(u16),
     /// On exactly this address.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the builder knows ports only"))]
     At(SocketAddr),
 }
 

@@ -8,9 +8,10 @@ use rusqlite::{InterruptHandle, OpenFlags, ffi};
 
 use super::appended::Appended;
 use super::cache::StatementCache;
+use super::counters::Counters;
 use super::failure::from_rusqlite;
 use super::gate::{Clock, Gate};
-use super::policy::{Caller, Needs, Policy, admit};
+use super::policy::{Caller, Policy, admit};
 use super::row::LocalRow;
 use super::statement::{Compiled, Prepared, skip_blank};
 use crate::types::{Error, ErrorKind, Monotonic, Params, Result, Row, Rows};
@@ -82,8 +83,8 @@ pub(crate) struct Traces {
     pub(crate) commit_started: bool,
     /// A commit passed the gate, or a statement ran that may write (VACUUM calls no hook).
     pub(crate) wrote: bool,
-    /// A commit added frames to the WAL. Not known of what is not replicated.
-    pub(crate) appended: bool,
+    /// How many frames the WAL had after the last commit that added some. Not known of what is not replicated.
+    pub(crate) appended: Option<u32>,
 }
 
 impl Connection {
@@ -422,70 +423,6 @@ impl Connection {
 enum Access {
     Read,
     Write,
-}
-
-/// SQLite's counters around one statement.
-///
-/// `sqlite3_changes` keeps the number of the last statement that changed rows, so it counts only if the
-/// total moved. The last rowid also stays: while an insert runs that does not look at it, a rowid that no
-/// table reaches stands in its place.
-struct Counters {
-    db: *mut ffi::sqlite3,
-    total: i64,
-    rowid: i64,
-    watched: Watched,
-}
-
-#[derive(PartialEq, Eq)]
-enum Watched {
-    No,
-    BySentinel,
-    ByChange,
-}
-
-const SENTINEL: i64 = i64::MIN;
-
-impl Counters {
-    #[inline]
-    fn before(db: *mut ffi::sqlite3, needs: Needs) -> Counters {
-        let watched = if !needs.contains(Needs::INSERTS) {
-            Watched::No
-        } else if needs.contains(Needs::ROWID_ANYWHERE) {
-            Watched::ByChange
-        } else {
-            Watched::BySentinel
-        };
-        // SAFETY: the connection is open and used by this thread only.
-        unsafe {
-            let rowid = ffi::sqlite3_last_insert_rowid(db);
-            if watched == Watched::BySentinel {
-                ffi::sqlite3_set_last_insert_rowid(db, SENTINEL);
-            }
-            Counters { db, total: ffi::sqlite3_total_changes64(db), rowid, watched }
-        }
-    }
-
-    #[inline]
-    fn after(self) -> Executed {
-        // SAFETY: as in `before`.
-        let (total, changes, rowid) = unsafe {
-            let rowid = ffi::sqlite3_last_insert_rowid(self.db);
-            (ffi::sqlite3_total_changes64(self.db), ffi::sqlite3_changes64(self.db), rowid)
-        };
-        let rows_affected = if total == self.total { 0 } else { changes.max(0) as u64 };
-        let inserted = match self.watched {
-            Watched::No => false,
-            Watched::BySentinel => rowid != SENTINEL,
-            // It cannot be told from an update of as many rows; a statement that looks at the last rowid while
-            // it inserts is hardly an upsert.
-            Watched::ByChange => rows_affected > 0,
-        };
-        if self.watched == Watched::BySentinel && !inserted {
-            // SAFETY: as in `before`.
-            unsafe { ffi::sqlite3_set_last_insert_rowid(self.db, self.rowid) };
-        }
-        Executed { rows_affected, last_insert_rowid: inserted.then_some(rowid) }
-    }
 }
 
 fn only_reads(statement: &Prepared) -> Result<()> {

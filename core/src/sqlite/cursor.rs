@@ -34,7 +34,7 @@ struct Running {
 }
 
 enum State {
-    Open(Connection),
+    Open(Box<Connection>),
     Finished,
     Expired,
     Closed,
@@ -79,7 +79,7 @@ impl RowCursor {
         };
         let age = pool.options.cursor_age;
         let running = Arc::new(Running {
-            state: Mutex::new(State::Open(connection)),
+            state: Mutex::new(State::Open(Box::new(connection))),
             shelf: Arc::clone(&pool.cursors),
             timeout: options.timeout,
             clock: Arc::clone(&pool.clock),
@@ -131,7 +131,7 @@ impl Running {
             && let State::Open(mut connection) = std::mem::replace(&mut *state, how)
         {
             connection.close_cursor();
-            self.shelf.give_back(Some(connection));
+            self.shelf.give_back(Some(*connection));
         }
     }
 }

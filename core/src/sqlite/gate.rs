@@ -10,7 +10,6 @@ pub(crate) type Clock = Arc<dyn Fn() -> Monotonic + Send + Sync>;
 
 /// Why the gate is shut.
 #[derive(Clone, PartialEq, Eq, Debug)]
-#[cfg_attr(not(test), allow(dead_code, reason = "the replicated engine shuts with every one"))]
 pub(crate) enum Shut {
     /// Somebody else leads, or nobody; with the leader's address if it is known.
     NotLeader { leader: Option<String> },
@@ -28,8 +27,14 @@ pub(crate) enum Shut {
 pub(crate) struct Gate {
     /// Nanoseconds since boot; `SHUT` and `FOREVER` are not moments.
     deadline: AtomicU64,
-    why: Mutex<Shut>,
+    why: Mutex<Why>,
     clock: Clock,
+}
+
+struct Why {
+    shut: Shut,
+    /// No tenure up to this one opens the gate again.
+    over: u64,
 }
 
 const SHUT: u64 = 0;
@@ -37,29 +42,50 @@ const FOREVER: u64 = u64::MAX;
 
 impl Gate {
     /// A gate that is shut.
-    #[cfg_attr(not(test), allow(dead_code, reason = "the replicated engine calls it"))]
     pub(crate) fn shut_for(why: Shut, clock: Clock) -> Gate {
-        Gate { deadline: AtomicU64::new(SHUT), why: Mutex::new(why), clock }
+        Gate { deadline: AtomicU64::new(SHUT), why: Mutex::new(Why { shut: why, over: 0 }), clock }
     }
 
     /// A gate that stays open until it is shut: what a database without a lease has.
     pub(crate) fn open_forever(clock: Clock) -> Gate {
-        Gate { deadline: AtomicU64::new(FOREVER), why: Mutex::new(Shut::Closed), clock }
+        Gate {
+            deadline: AtomicU64::new(FOREVER),
+            why: Mutex::new(Why { shut: Shut::Closed, over: 0 }),
+            clock,
+        }
     }
 
-    /// Opens it until `deadline`, or moves the deadline. When that passes, it is shut with `NotLeader`.
-    #[cfg_attr(not(test), allow(dead_code, reason = "the replicated engine calls it"))]
-    pub(crate) fn open_until(&self, deadline: Monotonic) {
+    /// Opens it until `deadline`, or moves the deadline, for a tenure of the lease. When the deadline passes,
+    /// it is shut with `NotLeader`. `false`, and nothing done, if the tenure is over.
+    pub(crate) fn open_until(&self, tenure: u64, deadline: Monotonic) -> bool {
         let nanos = u64::try_from(deadline.since_boot().as_nanos()).unwrap_or(FOREVER - 1);
-        *self.why.lock() = Shut::NotLeader { leader: None };
+        let mut why = self.why.lock();
+        if tenure <= why.over {
+            return false;
+        }
+        why.shut = Shut::NotLeader { leader: None };
         self.deadline.store(nanos.clamp(SHUT + 1, FOREVER - 1), Ordering::Release);
+        true
+    }
+
+    /// Shuts it, and no renewal of this tenure opens it again, however late it comes.
+    pub(crate) fn shut_tenure(&self, tenure: u64, why: Shut) {
+        let mut reason = self.why.lock();
+        self.deadline.store(SHUT, Ordering::Release);
+        reason.over = reason.over.max(tenure);
+        reason.shut = why;
+    }
+
+    /// Shuts it, and nothing opens it again.
+    pub(crate) fn shut_for_good(&self, why: Shut) {
+        self.shut_tenure(u64::MAX, why);
     }
 
     /// Shuts it. A commit that has passed already ends as "unknown".
     pub(crate) fn shut(&self, why: Shut) {
         let mut reason = self.why.lock();
         self.deadline.store(SHUT, Ordering::Release);
-        *reason = why;
+        reason.shut = why;
     }
 
     /// Whether a commit may pass now.
@@ -91,7 +117,7 @@ impl Gate {
     /// Why it is shut, as the error that a refused write gets.
     #[cold]
     pub(crate) fn refusal(&self) -> Error {
-        let why = self.why.lock().clone();
+        let why = self.why.lock().shut.clone();
         let (kind, leader) = match why {
             Shut::NotLeader { leader } => (ErrorKind::NotLeader, leader),
             Shut::Fenced { leader } => (ErrorKind::Fenced, leader),
@@ -105,7 +131,7 @@ impl Gate {
     }
 
     fn reason(&self) -> &'static str {
-        match &*self.why.lock() {
+        match &self.why.lock().shut {
             Shut::NotLeader { .. } => "this node does not lead",
             Shut::Fenced { .. } => "another node has taken over from this one",
             Shut::Closed => "the database handle was closed",
@@ -138,12 +164,25 @@ mod tests {
         assert_eq!((refusal.kind(), refusal.leader()), (ErrorKind::NotLeader, Some("a:1")));
         assert_eq!(refusal.outcome(), Outcome::NotCommitted);
 
-        gate.open_until(at(12));
+        assert!(gate.open_until(1, at(12)));
         *now.lock() = at(11);
         assert!(gate.check().is_ok() && gate.confirm().is_ok());
         *now.lock() = at(12);
         assert_eq!(gate.check().unwrap_err().kind(), ErrorKind::NotLeader);
         assert_eq!(gate.confirm().unwrap_err().outcome(), Outcome::Unknown);
+    }
+
+    #[test]
+    fn a_tenure_that_is_over_never_opens_the_gate_again() {
+        let (_, clock) = scripted();
+        let gate = Gate::shut_for(Shut::Closed, clock);
+        assert!(gate.open_until(3, at(20)));
+        gate.shut_tenure(3, Shut::Fenced { leader: None });
+        assert!(!gate.open_until(3, at(30)));
+        assert!(!gate.is_open());
+        assert!(gate.open_until(4, at(30)));
+        gate.shut_for_good(Shut::Closed);
+        assert!(!gate.open_until(5, at(30)));
     }
 
     #[test]

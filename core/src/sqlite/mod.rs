@@ -4,13 +4,13 @@
 mod wal_handle;
 
 pub(crate) use wal_handle::{
-    CheckpointProgress, Checkpointer, MainFile, PageSource, Published, Snapshot, WalHandle,
-    self_test as wal_self_test,
+    CheckpointProgress, Checkpointer, PageSource, Published, Snapshot, WalHandle, self_test as wal_self_test,
 };
 mod appended;
 mod backup;
 mod cache;
 mod connection;
+mod counters;
 mod create;
 mod cursor;
 mod failure;
@@ -22,6 +22,7 @@ mod quick_check;
 mod row;
 mod session;
 mod statement;
+mod ticket;
 mod transaction;
 mod writer;
 #[cfg(test)]
@@ -36,8 +37,9 @@ pub(crate) use policy::Caller;
 pub(crate) use pool::{PoolOptions, ReadPool};
 pub(crate) use quick_check::quick_check;
 pub(crate) use session::WriterSession;
+pub(crate) use ticket::TransactionLimits;
 pub(crate) use transaction::WriterTransaction;
-pub(crate) use writer::{TransactionLimits, Writer, WriterOptions};
+pub(crate) use writer::{Writer, WriterOptions};
 
 pub use cursor::RowCursor;
 pub use row::LocalRow;

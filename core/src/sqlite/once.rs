@@ -30,8 +30,6 @@ pub(crate) enum Once {
     /// It had run before; this was recorded then.
     Recorded { txid: Txid, result: Vec<u8> },
 }
-
-#[cfg_attr(not(test), allow(dead_code, reason = "the server calls it"))]
 impl Writer {
     /// Runs the statements in one transaction that also records the request's id and what `encode` makes of
     /// their result. If the id is there already, nothing runs and the record is given.
@@ -116,9 +114,10 @@ fn look_up(connection: &mut Connection, id: &str) -> Result<Option<(Txid, Vec<u8
 /// Forgets the oldest ids when there are too many.
 fn prune(connection: &mut Connection, now_ms: i64) -> Result<()> {
     const COUNT: &str = "SELECT count(*) FROM _haqlite_requests";
-    const BOUNDARY: &str =
-        "SELECT max(txid) FROM (SELECT txid FROM _haqlite_requests WHERE id <> '' ORDER BY txid LIMIT ?1)
-         WHERE txid < (SELECT min(txid) FROM _haqlite_requests WHERE id <> '' AND at >= ?2)";
+    // Whole slots only: an id that is looked for is told "gone" or "never here" by its slot.
+    const BOUNDARY: &str = "SELECT max(txid) FROM _haqlite_requests WHERE id <> ''
+         AND txid < (SELECT txid FROM _haqlite_requests WHERE id <> '' ORDER BY txid LIMIT 1 OFFSET ?1)
+         AND txid < (SELECT min(txid) FROM _haqlite_requests WHERE id <> '' AND at >= ?2)";
     const FORGET: &str = "DELETE FROM _haqlite_requests WHERE txid <= ?1 AND id <> ''";
     const REMEMBER: &str = "INSERT INTO _haqlite_requests (id, txid, at) VALUES ('', ?1, 0)
          ON CONFLICT DO UPDATE SET txid = excluded.txid";

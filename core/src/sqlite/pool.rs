@@ -101,7 +101,6 @@ impl ReadPool {
     }
 
     /// Ends cursors that keep their snapshot for longer than they may. Their next page is an error.
-    #[cfg_attr(not(test), allow(dead_code, reason = "the replicated engine calls it when the WAL is full"))]
     pub(crate) fn expire_cursors(&self) {
         self.cursors.expire((self.clock)());
     }

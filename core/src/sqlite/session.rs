@@ -149,7 +149,15 @@ impl WriterSession {
     ) -> Result<(T, Bookmark)> {
         let mut writer = self.writer.wait_for_turn(state.ticket)?;
         match state.ticket {
-            Some(ticket) => self.writer.redeem(&mut writer, ticket)?,
+            Some(ticket) => {
+                if let Some(reason) = self.writer.overdue(&writer) {
+                    state.roll_back();
+                    state.ticket = None;
+                    self.writer.lose(&mut writer, ticket, reason);
+                    return Err(writer.why_taken(ticket));
+                }
+                self.writer.redeem(&mut writer, ticket)?;
+            }
             None => {
                 self.writer.gate.check()?;
                 state.ticket = Some(self.writer.issue(&mut writer, Some(Arc::clone(&self.core))));

@@ -9,9 +9,9 @@ use super::gate::{Clock, Gate};
 use super::policy::Caller;
 use super::pool::limited;
 use super::session::SessionCore;
+use super::ticket::{Holder, TransactionLimits};
 use crate::types::{
-    BatchResult, Bookmark, Error, ErrorKind, ExecuteResult, Monotonic, Params, ReadOptions, Result, Rows,
-    Statement,
+    BatchResult, Bookmark, Error, ErrorKind, ExecuteResult, Params, ReadOptions, Result, Rows, Statement,
 };
 
 /// How a writer waits, and for how long a transaction may keep others waiting.
@@ -19,21 +19,6 @@ use crate::types::{
 pub(crate) struct WriterOptions {
     pub(crate) connection: ConnectionOptions,
     pub(crate) transactions: TransactionLimits,
-}
-
-/// After how long an interactive transaction is rolled back.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TransactionLimits {
-    /// Since it began.
-    pub(crate) total: Duration,
-    /// Since its last statement ended.
-    pub(crate) idle: Duration,
-}
-
-impl Default for TransactionLimits {
-    fn default() -> TransactionLimits {
-        TransactionLimits { total: Duration::from_secs(600), idle: Duration::from_secs(60) }
-    }
 }
 
 /// Called after each commit that wrote something. It runs under the writer's mutex and must only hint.
@@ -54,6 +39,8 @@ pub(crate) struct Writer {
     on_commit: OnCommit,
     /// Of the connection that is open now; beside the mutex, because it stops the one who holds that.
     interrupt: Mutex<Option<InterruptHandle>>,
+    /// The session that has the ticket: it runs its statements with the mutex, so it has to be found beside it.
+    pub(super) writing: Mutex<Weak<SessionCore>>,
     /// The sessions that were opened, to close them with the handle.
     pub(super) sessions: Mutex<Vec<Weak<SessionCore>>>,
 }
@@ -62,26 +49,20 @@ pub(super) struct State {
     /// `None` after it was retired or closed; opened again when it is needed.
     connection: Option<Connection>,
     pub(super) holder: Option<Holder>,
-    last_ticket: u64,
+    pub(super) last_ticket: u64,
     /// Why the tickets that were taken away were, for the newest of them.
-    taken: Option<(u64, String)>,
+    pub(super) taken: Option<(u64, String)>,
     /// What a commit made now is in.
     open: Bookmark,
     /// Whether a commit is in it already.
     open_has_commits: bool,
     stalled: bool,
+    /// How many frames the WAL has, and at how many writers have to wait.
+    wal_frames: u32,
+    wal_limit: u32,
     closed: bool,
     /// Requests with an id since the table of ids was last looked over; `None` before the first time.
     pub(super) unpruned_requests: Option<i64>,
-}
-
-/// Who has the ticket.
-pub(super) struct Holder {
-    pub(super) ticket: u64,
-    began: Monotonic,
-    touched: Monotonic,
-    /// The session whose connection the transaction is on; `None` if it is on the writer's own.
-    session: Option<Arc<SessionCore>>,
 }
 
 impl Writer {
@@ -102,6 +83,8 @@ impl Writer {
             open: Bookmark::default(),
             open_has_commits: false,
             stalled: false,
+            wal_frames: 0,
+            wal_limit: u32::MAX,
             closed: false,
             unpruned_requests: None,
         };
@@ -113,6 +96,7 @@ impl Writer {
             options,
             on_commit,
             interrupt: Mutex::new(Some(interrupt)),
+            writing: Mutex::new(Weak::new()),
             sessions: Mutex::new(Vec::new()),
         }))
     }
@@ -168,9 +152,8 @@ impl Writer {
         if let Some(handle) = &*self.interrupt.lock() {
             handle.interrupt();
         }
-        if let Some(state) = self.state.try_lock()
-            && let Some(session) = state.holder.as_ref().and_then(|holder| holder.session.as_ref())
-        {
+        let session = self.writing.lock().upgrade();
+        if let Some(session) = session {
             session.interrupt();
         }
     }
@@ -221,7 +204,7 @@ impl Writer {
         let deadline = (self.clock)() + self.options.connection.busy_timeout;
         loop {
             let now = (self.clock)();
-            self.expire(&mut state, now);
+            self.expire(&mut state);
             if state.closed {
                 return Err(closed());
             }
@@ -314,100 +297,29 @@ impl Writer {
             self.retire(state);
         }
     }
-
-    /// Gives a ticket out. Only when the state is free.
-    pub(super) fn issue(&self, state: &mut State, session: Option<Arc<SessionCore>>) -> u64 {
-        let now = (self.clock)();
-        state.last_ticket += 1;
-        state.holder = Some(Holder { ticket: state.last_ticket, began: now, touched: now, session });
-        state.last_ticket
-    }
-
-    /// Takes a ticket back from its holder.
-    pub(super) fn hand_back(&self, state: &mut State, ticket: u64) {
-        if state.holder.as_ref().is_some_and(|holder| holder.ticket == ticket) {
-            state.holder = None;
-            // All: who takes the mutex for one statement tells nobody when it is done.
-            self.freed.notify_all();
-        }
-    }
-
-    /// Checks that the ticket is still the holder's, and notes that it is used.
-    pub(super) fn redeem(&self, state: &mut State, ticket: u64) -> Result<()> {
-        let now = (self.clock)();
-        self.expire(state, now);
-        match &mut state.holder {
-            Some(holder) if holder.ticket == ticket => {
-                holder.touched = now;
-                Ok(())
-            }
-            _ => Err(state.why_taken(ticket)),
-        }
-    }
-
-    /// Takes a ticket back whose transaction is gone, and keeps the reason for its holder.
-    pub(super) fn lose(&self, state: &mut State, ticket: u64, reason: String) {
-        state.taken = Some((ticket, reason));
-        self.hand_back(state, ticket);
-    }
-
-    pub(super) fn touch(&self, state: &mut State) {
-        if let Some(holder) = &mut state.holder {
-            holder.touched = (self.clock)();
-        }
-    }
-
-    fn expiry(&self, holder: &Holder) -> Monotonic {
-        let limits = self.options.transactions;
-        (holder.began + limits.total).min(holder.touched + limits.idle)
-    }
-
-    /// Takes the ticket away from a transaction that has outlived its limits.
-    fn expire(&self, state: &mut State, now: Monotonic) {
-        let Some(holder) = &state.holder else { return };
-        if now < self.expiry(holder) {
-            return;
-        }
-        let limits = self.options.transactions;
-        let reason = if now >= holder.began + limits.total {
-            format!("the transaction was open for longer than {:?}", limits.total)
-        } else {
-            format!("the transaction was idle for longer than {:?}", limits.idle)
-        };
-        self.take_away(state, &reason);
-    }
-
-    /// Rolls back the transaction that holds the ticket and takes that away. `false` if its session is in
-    /// use at the moment.
-    fn take_away(&self, state: &mut State, reason: &str) -> bool {
-        let Some(holder) = &state.holder else { return true };
-        let ticket = holder.ticket;
-        match holder.session.clone() {
-            None => self.roll_back(state),
-            Some(session) => {
-                if !session.abort(reason) {
-                    return false;
-                }
-            }
-        }
-        state.taken = Some((ticket, reason.to_owned()));
-        state.holder = None;
-        self.freed.notify_all();
-        true
-    }
 }
 
 /// What the runtime does to the writer of a node.
-#[cfg_attr(not(test), allow(dead_code, reason = "the replicated engine calls it"))]
 impl Writer {
     /// Runs something under the mutex, between two commits. It is handed the bookmark that commits get from
     /// now on, and may move it.
     pub(crate) fn cut<T>(&self, act: impl FnOnce(&mut Bookmark) -> T) -> T {
+        self.state.lock().cut(act)
+    }
+
+    /// As [`Writer::cut`], if the mutex is free within `patience`: a statement that runs for long keeps it.
+    pub(crate) fn try_cut<T>(&self, patience: Duration, act: impl FnOnce(&mut Bookmark) -> T) -> Option<T> {
+        let mut state = self.state.try_lock_for(patience)?;
+        Some(state.cut(act))
+    }
+
+    /// Tells how many frames the WAL has now, and at how many writers wait: no transaction begins at the
+    /// limit, so that only the last one goes beyond it.
+    pub(crate) fn limit_wal(&self, frames: u32, limit: u32) {
         let mut state = self.state.lock();
-        let before = state.open;
-        let done = act(&mut state.open);
-        state.open_has_commits &= state.open == before;
-        done
+        state.wal_frames = frames;
+        state.wal_limit = limit;
+        self.freed.notify_all();
     }
 
     /// While it is stalled, writers wait before they begin, and get `Backpressure` after the busy timeout.
@@ -454,10 +366,17 @@ impl State {
     #[inline]
     fn is_free_for(&self, own: Option<u64>) -> bool {
         match &self.holder {
-            None => !self.stalled,
+            None => !self.stalled && self.wal_frames < self.wal_limit,
             // Whoever has begun may end, also during a stall.
             Some(holder) => own == Some(holder.ticket),
         }
+    }
+
+    fn cut<T>(&mut self, act: impl FnOnce(&mut Bookmark) -> T) -> T {
+        let before = self.open;
+        let done = act(&mut self.open);
+        self.open_has_commits &= self.open == before;
+        done
     }
 
     /// The bookmark of a commit that is still to be made.
@@ -476,7 +395,10 @@ impl State {
 
     /// Notes what statements left behind.
     pub(super) fn note(&mut self, traces: Traces) {
-        self.open_has_commits |= traces.appended;
+        if let Some(frames) = traces.appended {
+            self.open_has_commits = true;
+            self.wal_frames = frames;
+        }
     }
 
     pub(super) fn result(&self, executed: Executed) -> ExecuteResult {

@@ -10,7 +10,8 @@ use super::gate::{Clock, Gate, Shut};
 use super::once::{Once, Request};
 use super::policy::Caller;
 use super::pool::{PoolOptions, ReadPool};
-use super::writer::{TransactionLimits, Writer, WriterOptions};
+use super::ticket::TransactionLimits;
+use super::writer::{Writer, WriterOptions};
 use crate::types::{
     BatchResult, Bookmark, Epoch, Error, ErrorKind, Monotonic, Outcome, Params, ReadOptions, Result,
     SqlValue, Statement, TxMode, Txid,
@@ -32,10 +33,12 @@ impl Fixture {
         let folder = tempfile::tempdir().unwrap();
         let now_ms = Arc::new(AtomicU64::new(10_000));
         let gate = Arc::new(Gate::shut_for(Shut::NotLeader { leader: Some("b:1".into()) }, clock(&now_ms)));
-        gate.open_until(at_ms(u64::MAX / 2_000_000));
+        gate.open_until(1, at_ms(u64::MAX / 2_000_000));
         let commits = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&commits);
-        let on_commit = Arc::new(move || drop(counted.fetch_add(1, Ordering::SeqCst)));
+        let on_commit = Arc::new(move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        });
         let options =
             WriterOptions { connection: options(&folder), transactions: TransactionLimits::default() };
         let writer = Writer::open(options, Arc::clone(&gate), ticking(&now_ms), on_commit).unwrap();
@@ -57,7 +60,7 @@ impl Fixture {
 
 fn options(folder: &TempDir) -> ConnectionOptions {
     let mut options = ConnectionOptions::new(Place::File(folder.path().join("my.db")), true);
-    options.busy_timeout = Duration::from_millis(100);
+    options.busy_timeout = Duration::from_millis(20);
     options
 }
 
@@ -105,13 +108,13 @@ fn the_commit_hook_refuses_what_began_before_the_gate_was_shut() {
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Fenced, Outcome::NotCommitted));
     assert!(!session.in_transaction().unwrap());
 
-    db.gate.open_until(at_ms(1_000_000_000));
+    db.gate.open_until(1, at_ms(1_000_000_000));
     let mut tx = db.writer.begin(TxMode::Immediate).unwrap();
     tx.execute("INSERT INTO t VALUES (2)", &none).unwrap();
     db.gate.shut(Shut::Fenced { leader: None });
     assert_eq!(kind(tx.commit()), ErrorKind::Fenced);
     assert!(db.values().is_empty());
-    db.gate.open_until(at_ms(1_000_000_000));
+    db.gate.open_until(1, at_ms(1_000_000_000));
     db.insert(3).unwrap();
     assert_eq!(db.values(), [3]);
 }
@@ -134,7 +137,7 @@ fn a_deadline_that_passes_during_the_commit_means_unknown() {
     )
     .unwrap();
     writer.script(T).unwrap();
-    gate.open_until(at_ms(100));
+    gate.open_until(1, at_ms(100));
     let error = writer.execute("INSERT INTO t VALUES (1)", &Params::none()).unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::OutcomeUnknown, Outcome::Unknown));
     // It is committed: that is why nobody may hear "not committed".
@@ -371,7 +374,7 @@ fn old_request_ids_are_forgotten_and_then_unknown() {
     assert_eq!(stored(&db), 12_002, "all of the last minute are kept");
     db.writer.state.lock().unpruned_requests = None;
     db.writer.batch_once(&request("next", 12, 100_000), &insert, encode).unwrap();
-    assert_eq!(stored(&db), 10_000 + 3);
+    assert_eq!(stored(&db), 10_002, "slots 1 and 2 are gone, and the first request");
     let error = db.writer.batch_once(&request("r1", 0, 100_000), &insert, encode).unwrap_err();
     assert_eq!(error.outcome(), Outcome::Unknown);
     assert!(matches!(
@@ -442,4 +445,39 @@ fn a_statement_in_the_cache_follows_the_schema() {
     assert_eq!(columns(), ("a,b".to_owned(), 2));
     db.writer.execute("ALTER TABLE t RENAME COLUMN b TO c", &Params::none()).unwrap();
     assert_eq!(columns(), ("a,c".to_owned(), 2));
+}
+
+#[test]
+fn a_failure_after_the_commit_began_means_unknown_and_the_connection_is_replaced() {
+    let db = Fixture::new();
+    db.writer.execute("PRAGMA recursive_triggers = ON", &Params::none()).unwrap();
+    let setting = || {
+        let rows =
+            db.writer.query("PRAGMA recursive_triggers", &Params::none(), &ReadOptions::default()).unwrap();
+        rows.rows[0].get::<i64>(0).unwrap()
+    };
+    assert_eq!(setting(), 1);
+    let mut state = db.writer.idle().unwrap();
+    let outcome = db.writer.guarded(&mut state, |connection| {
+        connection.execute("INSERT INTO t VALUES (1)", &Params::none(), Caller::Handle)?;
+        Err::<(), _>(Error::new(ErrorKind::Io, "disk I/O error").with_sqlite_code(1034))
+    });
+    drop(state);
+    let error = outcome.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.outcome(), error.sqlite_code()),
+        (ErrorKind::OutcomeUnknown, Outcome::Unknown, Some(1034))
+    );
+    assert_eq!(setting(), 0, "it is another connection");
+    db.insert(2).unwrap();
+    assert_eq!(db.values(), [1, 2]);
+}
+
+#[test]
+fn a_failure_before_the_commit_means_not_committed() {
+    let db = Fixture::new();
+    let mut state = db.writer.idle().unwrap();
+    let outcome =
+        db.writer.guarded(&mut state, |_| Err::<(), _>(Error::new(ErrorKind::Io, "disk I/O error")));
+    assert_eq!(outcome.unwrap_err().outcome(), Outcome::NotCommitted);
 }

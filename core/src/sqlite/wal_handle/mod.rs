@@ -52,6 +52,7 @@ pub(crate) struct Published {
 }
 
 /// What tells whether the database file was changed behind our back.
+#[cfg(test)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct MainFile {
     /// Its length in bytes.
@@ -158,6 +159,7 @@ impl WalHandle {
     }
 
     /// Length and change counter of the database file as it lies on the disk, without what the WAL adds.
+    #[cfg(test)]
     pub(crate) fn main_file(&self) -> Result<MainFile> {
         let mut counter = [0; 4];
         self.raw.read_database(&mut counter, 24)?;

@@ -51,6 +51,7 @@ impl Snapshot {
     }
 
     /// The page size of the database.
+    #[cfg(test)]
     pub(crate) fn page_size(&self) -> PageSize {
         self.page_size
     }

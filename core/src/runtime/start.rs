@@ -1,0 +1,216 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::watch;
+
+use super::clock;
+use super::events::Events;
+use super::found::Bootstrap;
+use super::lease::LeaseTask;
+use super::local_files::LocalFiles;
+use super::log::Log;
+use super::node::{Node, NodeOptions, block_on};
+use super::peers::Peers;
+use super::replicator::{Replicator, State};
+use super::service::NodeService;
+use super::shared::{Message, Shared, Timing, View};
+use crate::bucket::probe;
+use crate::client::{Forwarder, advertised_address, host_name, parse_address};
+use crate::election::{Election, ElectionConfig, Event, Tenure};
+use crate::server::{Listen, Secret, Server, ServerLimits};
+use crate::sqlite::{
+    Clock, ConnectionOptions, Gate, Place, PoolOptions, Shut, TransactionLimits, WriterOptions, wal_self_test,
+};
+use crate::types::{DatabaseId, Error, ErrorKind, LeaseConfig, Monotonic, NodeId, Result, SessionId};
+
+const DEFAULT_PORT: u16 = 18080;
+/// For how long a forwarded write looks for a leader.
+const FORWARD_TIMEOUT: Duration = Duration::from_secs(30);
+
+impl Node {
+    /// Locks the files, probes the store, takes the port, and starts the threads and the tasks.
+    pub(super) fn start(runtime: Runtime, options: &NodeOptions) -> Result<Node> {
+        let files = Arc::new(LocalFiles::open(&options.path)?);
+        test_injection_once(&files)?;
+        probe_once(&runtime, &files, options)?;
+        let secret = options.secret.clone().map(Secret::new).transpose()?;
+        let forwarder = Forwarder::new(secret.as_ref())?;
+        let server = block_on(&runtime, bind(options.port, secret.clone()))?;
+        let address = match &options.address {
+            Some(address) => parse_address(address)?,
+            None => {
+                let variable = |name: &str| std::env::var(name).ok();
+                advertised_address(server.local_addr(), secret.is_some(), variable, host_name())?
+            }
+        };
+        let session = SessionId::from_bytes(uuid::Uuid::new_v4().into_bytes());
+        let node = options.instance_id.clone().map_or_else(|| files.node_id(), Ok)?;
+        let election = election_config(options, &files, &node, session, &address)?;
+        let poll = election.poll_interval;
+        let identity = (session, node, address);
+        let (shared, replicator_inbox, election_inbox) = share(options, &files, identity, election.ttl);
+        let replicator = start_replicator(&shared, &runtime, replicator_inbox, options)?;
+        let (released, seen_released) = watch::channel(0);
+        let lease = LeaseTask {
+            shared: Arc::clone(&shared),
+            election: Election::new(election)?,
+            store: Arc::clone(&options.lease_store),
+            key: options.lease_key.clone(),
+            inbox: election_inbox,
+            version: None,
+            tenure: Tenure::default(),
+            released,
+        };
+        runtime.spawn(lease.run());
+        runtime.spawn(super::heartbeat::run(Arc::clone(&shared), forwarder.clone(), poll));
+        let (stop_server, mut stopped) = watch::channel(false);
+        let service = Arc::new(NodeService(Arc::clone(&shared)));
+        runtime.spawn(server.serve(service, async move {
+            let _ = stopped.wait_for(|stop| *stop).await;
+        }));
+        Ok(Node {
+            shared,
+            forwarder,
+            forward_timeout: FORWARD_TIMEOUT,
+            runtime: Some(runtime),
+            replicator: Some(replicator),
+            released: seen_released,
+            stop_server,
+            closed: AtomicBool::new(false),
+        })
+    }
+}
+
+fn share(
+    options: &NodeOptions,
+    files: &Arc<LocalFiles>,
+    (session, node, address): (SessionId, NodeId, String),
+    ttl: Duration,
+) -> (Arc<Shared>, Receiver<Message>, UnboundedReceiver<Event>) {
+    let (to_replicator, replicator_inbox) = mpsc::channel();
+    let (to_election, election_inbox) = unbounded_channel();
+    let clock: Clock = Arc::new(clock::now);
+    let shared = Arc::new(Shared {
+        log: Log::new(Arc::clone(&options.bucket), options.root.clone(), files.staging("")),
+        files: Arc::clone(files),
+        gate: Arc::new(Gate::shut_for(Shut::NotLeader { leader: None }, clock)),
+        session,
+        node,
+        address,
+        timing: Timing {
+            ship: options.ship_interval,
+            pull: options.pull_interval,
+            ttl,
+            wal_cap: options.wal_cap_bytes,
+        },
+        events: Events::new(),
+        peers: Peers::default(),
+        database: OnceLock::new(),
+        view: watch::Sender::new(View::new()),
+        replicator: to_replicator,
+        election: to_election,
+        dirty: AtomicBool::new(false),
+        tenure: AtomicU64::new(0),
+        closing: AtomicBool::new(false),
+    });
+    (shared, replicator_inbox, election_inbox)
+}
+
+fn start_replicator(
+    shared: &Arc<Shared>,
+    runtime: &Runtime,
+    inbox: Receiver<Message>,
+    options: &NodeOptions,
+) -> Result<thread::JoinHandle<()>> {
+    let connection = ConnectionOptions::new(Place::File(shared.files.database().to_path_buf()), true);
+    let replicator = Replicator {
+        shared: Arc::clone(shared),
+        tokio: runtime.handle().clone(),
+        inbox,
+        bootstrap: Bootstrap {
+            writer: WriterOptions {
+                connection: connection.clone(),
+                transactions: TransactionLimits::default(),
+            },
+            pool: PoolOptions::new(connection),
+            adopt: options.adopt,
+            new_id: DatabaseId::from_bytes(uuid::Uuid::new_v4().into_bytes()),
+        },
+        replica: None,
+        checkpoints: None,
+        state: State::Following,
+        next_look: Monotonic::default(),
+        looks: 0,
+        operation: 0,
+        doubts: 0,
+        verified: None,
+    };
+    thread::Builder::new()
+        .name("haqlite-replicator".into())
+        .spawn(move || {
+            let shared = Arc::clone(&replicator.shared);
+            if catch_unwind(AssertUnwindSafe(|| replicator.run())).is_err() {
+                // Nobody ships any more: nobody may acknowledge, and another node has to lead.
+                shared.stop(Error::new(ErrorKind::Internal, "the replicator panicked; see the log"));
+            }
+        })
+        .map_err(|e| Error::io("starting the replicator", e))
+}
+
+/// The WAL's format is fixed, and yet: before anything depends on it, a page is injected into a database in
+/// staging and read through SQL. Once per process.
+fn test_injection_once(files: &LocalFiles) -> Result<()> {
+    static PASSED: OnceLock<()> = OnceLock::new();
+    if PASSED.get().is_none() {
+        wal_self_test(&files.staging("self-test.db"))?;
+        let _ = PASSED.set(());
+    }
+    Ok(())
+}
+
+fn probe_once(runtime: &Runtime, files: &LocalFiles, options: &NodeOptions) -> Result<()> {
+    let name = options.bucket.describe();
+    if files.is_probed(&name) {
+        return Ok(());
+    }
+    // On a thread of its own: this one may belong to another runtime, which forbids to block on a future.
+    let probing = || runtime.block_on(probe(&*options.bucket, &options.root));
+    thread::scope(|scope| scope.spawn(probing).join())
+        .map_err(|_| Error::new(ErrorKind::Internal, "the probe of the bucket panicked"))??;
+    files.set_probed(&name)
+}
+
+async fn bind(port: Option<u16>, secret: Option<Secret>) -> Result<Server> {
+    let listen = |port| Server::bind(Listen::Port(port), secret.clone(), ServerLimits::default());
+    match port {
+        Some(port) => listen(port).await,
+        None => match listen(DEFAULT_PORT).await {
+            Err(error) if error.kind() == ErrorKind::InUse => listen(0).await,
+            other => other,
+        },
+    }
+}
+
+fn election_config(
+    options: &NodeOptions,
+    files: &LocalFiles,
+    node: &NodeId,
+    session: SessionId,
+    address: &str,
+) -> Result<ElectionConfig> {
+    let mut lease = options.lease.clone().unwrap_or_else(|| LeaseConfig::new(node.clone(), address));
+    lease.instance_id = node.clone();
+    lease.address = address.to_owned();
+    let mut config = ElectionConfig::new(&lease, session, options.role);
+    if let Some(ttl) = lease.ttl {
+        config = config.with_ttl(ttl);
+    }
+    config.lock = Some(files.token()?);
+    Ok(config)
+}
