@@ -106,7 +106,7 @@ fn events_and_status_tell_the_story_in_order() {
     assert!(epochs.is_sorted(), "{epochs:?}");
     drop(subscription);
     let before = events.lock().unwrap().len();
-    b.handoff_blocking(None).unwrap();
+    eventually("handed back", || b.handoff_blocking(None).is_ok());
     eventually("a leads", || leads(&a));
     assert_eq!(events.lock().unwrap().len(), before, "nobody listens any more");
     world.end([a, b]);
@@ -153,12 +153,12 @@ fn a_port_and_a_file_that_are_taken_are_in_use() {
 #[test]
 fn nodes_with_another_secret_are_not_let_in() {
     let world = World::new();
-    let a = world.node("a").secret("the cluster's secret").open_blocking(world.path("a"), SCHEMA).unwrap();
-    let b = world.node("b").secret("the cluster's secret").open_blocking(world.path("b"), SCHEMA).unwrap();
+    let a = world.node("a").secret("the-cluster's-secret").open_blocking(world.path("a"), SCHEMA).unwrap();
+    let b = world.node("b").secret("the-cluster's-secret").open_blocking(world.path("b"), SCHEMA).unwrap();
     insert(&b, "one");
     let error = world
         .node("c")
-        .secret("a guess")
+        .secret("a-guess")
         .open_timeout(Duration::from_secs(5))
         .open_blocking(world.path("c"), SCHEMA)
         .unwrap_err();
