@@ -166,7 +166,10 @@ impl Retry {
     /// SQLite refused here was looked up by its id before, so no earlier try can be in this node's log; any
     /// other refusal came before that.
     pub(crate) fn judged_here(&self, error: Error) -> Error {
-        let looked_up = error.sqlite_code().is_some() || error.kind() == ErrorKind::InvalidArgument;
+        // Locks, the disk and memory (SQLite's codes 5 to 7, 10, 13 to 15) refuse before anything is looked up.
+        let before = |code: i32| matches!(code & 0xff, 5..=7 | 10 | 13..=15);
+        let looked_up = error.kind() == ErrorKind::InvalidArgument
+            || error.sqlite_code().is_some_and(|code| !before(code));
         if looked_up { error } else { self.judged(error) }
     }
 

@@ -59,13 +59,16 @@ impl Events {
         state.next += 1;
         let number = state.next;
         state.subscribers.push((number, callback));
+        self.0.work.notify_one();
         Ok(Subscription { events: Arc::downgrade(&self.0), number })
     }
 
     /// Queues an event.
     pub(crate) fn emit(&self, event: Event) {
         let mut state = self.0.state.lock();
-        if state.subscribers.is_empty() || state.closed {
+        // A tail may be found lost before anybody can listen: that is told to the first who does.
+        let waits = matches!(event, Event::TailLost { .. });
+        if state.closed || (state.subscribers.is_empty() && !waits) {
             return;
         }
         if state.queue.len() >= QUEUE {
@@ -87,7 +90,8 @@ impl Inner {
     fn deliver(&self) {
         let mut state = self.state.lock();
         loop {
-            let Some(event) = state.queue.pop_front() else {
+            let next = if state.subscribers.is_empty() { None } else { state.queue.pop_front() };
+            let Some(event) = next else {
                 if state.closed {
                     return;
                 }

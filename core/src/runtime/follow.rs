@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::clock;
@@ -62,12 +61,13 @@ impl Replicator {
         }
         self.replica()?.follow()?;
         self.replica()?.ensure_generation()?;
+        self.finish_founding()?;
         let group_bytes = GROUP_BYTES.min(self.shared.timing.wal_cap / 4);
         let mut reader = CatchUp::new(self.replica()?.boundary().position, group_bytes);
         let mut slots: Vec<SlotFile> = Vec::new();
         let mut next = reader.handle(CatchUpEvent::Poll)?;
         while let Some(effect) = next {
-            if self.shared.closing.load(Ordering::Acquire) {
+            if self.shared.is_closing() {
                 return Err(Error::new(ErrorKind::Closed, "the database handle was closed"));
             }
             next = match effect {
@@ -149,6 +149,9 @@ impl Replicator {
                 continue;
             }
             if let Some(next) = &next {
+                if next.facts.is_foreign_tool() {
+                    return Err(self.written_by_another_tool());
+                }
                 // Before anybody is told of a position beyond it: a bookmark of ours may be lost.
                 self.shared.epoch_began(next.facts.epoch, next.facts.txid);
             }
@@ -168,6 +171,10 @@ impl Replicator {
         let mut bytes = 0;
         let mut txid = self.replica()?.boundary().position.txid.next();
         while let Some(slot) = self.fetch_slot(txid)? {
+            if slot.facts.is_foreign_tool() {
+                return Err(self.written_by_another_tool());
+            }
+            self.shared.epoch_began(slot.facts.epoch, slot.facts.txid);
             bytes += slot.body.size();
             slots.push(slot);
             txid = txid.next();
@@ -196,7 +203,14 @@ impl Replicator {
                 restored.position.txid
             )));
         }
-        let request_ids = self.request_ids_after(before.txid);
+        if restored.foreign {
+            return Err(self.written_by_another_tool());
+        }
+        // What this node had seen before tells nothing of the slots that it skips now.
+        self.shared.epochs_from(restored.position);
+        let known = self.replica()?.known_position();
+        let request_ids =
+            if known.txid == Txid::ZERO { Vec::new() } else { self.request_ids_after(known.txid) };
         let lost = self.replica()?.become_copy_of(staged.path(), &restored, save)?;
         self.replica()?.follow()?;
         self.moved();
@@ -205,7 +219,7 @@ impl Replicator {
                 "commits that never reached the log were saved and undone");
             self.shared.events.emit(Event::TailLost {
                 path,
-                from: before.txid,
+                from: known.txid,
                 to: restored.position.txid,
                 request_ids,
             });
@@ -218,8 +232,7 @@ impl Replicator {
             return Ok(());
         }
         let cap = self.shared.timing.wal_cap;
-        if self.wal_bytes()? > cap && !self.replica()?.reset_wal()? {
-            self.ask_checkpoint();
+        if self.wal_bytes()? > cap && !self.wait_for_reset()? {
             let message = "a long read keeps the WAL from being reset: the replica waits for it";
             return Err(Error::new(ErrorKind::Backpressure, message));
         }
@@ -232,6 +245,20 @@ impl Replicator {
             self.ask_checkpoint();
         }
         Ok(())
+    }
+
+    /// Begins the WAL anew as soon as the checkpoint has copied it and nobody reads from it; `false` if that
+    /// takes seconds.
+    fn wait_for_reset(&mut self) -> Result<bool> {
+        const TRIES: u32 = 300;
+        for _ in 0..TRIES {
+            self.ask_checkpoint();
+            if self.replica()?.reset_wal()? {
+                return Ok(true);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(false)
     }
 
     /// Tells the view where the replica is.
@@ -308,6 +335,10 @@ impl Replicator {
         );
         // What a stale listing shows, or a read that was cut short, is gone at the next look.
         self.doubts = if final_kind { self.doubts + 1 } else { 0 };
+        if final_kind {
+            // So that the next look proves the end of the log again, instead of finding nothing new.
+            self.shared.see(|view| view.caught_up = false);
+        }
         if final_kind && (self.doubts >= MOST_DOUBTS || error.kind() != ErrorKind::Corrupt) {
             self.state = State::Stopped;
             self.shared.stop(error);

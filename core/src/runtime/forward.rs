@@ -37,7 +37,12 @@ fn try_here(shared: &Arc<Shared>, request: &WriteRequest) -> Result<WriteRespons
     let encode = |result: &BatchResult| WriteResponse { result: result.clone(), replayed: true }.to_json();
     match writer.batch_once(&once, &request.statements, encode)? {
         Once::Ran(result) => Ok(WriteResponse { result, replayed: false }),
-        Once::Recorded { result, .. } => WriteResponse::from_json(&result)
+        Once::Recorded { result, newest } => WriteResponse::from_json(&result)
+            .map(|mut response| {
+                response.result.bookmark = newest;
+                response.result.results.iter_mut().for_each(|(result, _)| result.bookmark = newest);
+                response
+            })
             .map_err(|e| e.context("the recorded result of the request").with_outcome(Outcome::Committed)),
     }
 }

@@ -260,7 +260,16 @@ impl Replicator {
         Error::new(ErrorKind::ForeignDatabase, message)
     }
 
-    fn written_by_another_tool(&self) -> Error {
+    /// The log is founded and this node is on it, on whichever way it came there.
+    pub(super) fn finish_founding(&mut self) -> Result<()> {
+        if self.checkpoints.is_some() {
+            return Ok(());
+        }
+        self.files().clear_founding()?;
+        self.start_checkpoints()
+    }
+
+    pub(super) fn written_by_another_tool(&self) -> Error {
         let message = format!(
             "{} holds files that another tool wrote: haqlite does not lead or follow them; restore them, or \
              choose another prefix or name",

@@ -14,7 +14,12 @@ pub(super) async fn run(shared: Arc<Shared>, forwarder: Forwarder, every: Durati
     loop {
         let (follows, leader, position, closed) = {
             let view = view.borrow_and_update();
-            (view.role != Role::Leader, view.leader.clone(), view.applied, view.closed)
+            (
+                view.role != Role::Leader && view.stopped.is_none(),
+                view.leader.clone(),
+                view.applied,
+                view.closed,
+            )
         };
         if closed {
             return;

@@ -23,6 +23,8 @@ pub(super) struct Leading {
     pub(super) stalled: bool,
     /// Whether there are frames that no slot has.
     pub(super) behind: bool,
+    /// Something went wrong and the lease is being released: nothing more is shipped.
+    pub(super) over: bool,
 }
 
 /// How long one answer of the bucket is waited for; afterwards it is ambiguous.
@@ -49,7 +51,10 @@ impl Leading {
 impl Replicator {
     /// Looks at the WAL, and ships if it is time.
     pub(super) fn ship_on_time(&mut self) {
-        let State::Leading(_) = &self.state else { return };
+        match &self.state {
+            State::Leading(leading) if !leading.over => {}
+            State::Leading(_) | State::Following | State::Stopped => return,
+        }
         // Cleared before the WAL is read: a commit after this tells again.
         self.shared.dirty.store(false, std::sync::atomic::Ordering::Release);
         let bytes = match self.replica().and_then(|replica| replica.bytes_beyond()) {
@@ -69,15 +74,24 @@ impl Replicator {
             view.behind_since = behind_since;
         });
         self.follow_through(effect);
+        self.hurry();
         self.watch_wal();
         self.finish_drains();
     }
 
-    /// Ships what there is without waiting.
-    pub(super) fn flush(&mut self) {
+    /// Ships without waiting for the interval while somebody waits for everything to be shipped.
+    fn hurry(&mut self) {
         let State::Leading(leading) = &mut self.state else { return };
+        if leading.drains.is_empty() || !leading.behind || !leading.shipper.is_idle() || leading.over {
+            return;
+        }
         let effect = leading.shipper.handle(clock::now(), ShipperEvent::Flush);
         self.follow_through(effect);
+    }
+
+    /// Ships what there is without waiting.
+    pub(super) fn flush(&mut self) {
+        // First what there is to ship, or the shipper takes the flush for nothing.
         self.ship_on_time();
     }
 
@@ -89,6 +103,9 @@ impl Replicator {
         // Answered: a second answer to the same question is as late as any other.
         self.operation += 1;
         let State::Leading(leading) = &mut self.state else { return };
+        if leading.over {
+            return;
+        }
         match &error {
             Some(error) => self.shared.degraded(error),
             None => self.shared.recovered(),
@@ -162,6 +179,7 @@ impl Replicator {
             }
             ShipperEffect::Fenced(slot) => {
                 let tenure = leading.tenure;
+                leading.over = true;
                 tracing::warn!(slot = slot.txid.get(), epoch = slot.epoch.get(), "fenced");
                 self.shared.gate.shut_tenure(tenure.0, Shut::Fenced { leader: None });
                 self.shared.tell_election(Event::Fenced { tenure, by: slot.epoch });
@@ -293,8 +311,9 @@ impl Replicator {
     /// Something went wrong that a leader cannot go on with: the lease is released, and the log is judged
     /// anew as a follower.
     pub(super) fn stand_down(&mut self, error: &Error) {
-        let State::Leading(leading) = &self.state else { return };
+        let State::Leading(leading) = &mut self.state else { return };
         let tenure = leading.tenure;
+        leading.over = true;
         self.shared.degraded(error);
         self.shared.gate.shut_tenure(tenure.0, Shut::NotLeader { leader: None });
         self.shared.tell_election(Event::Stalled { tenure });

@@ -112,7 +112,10 @@ impl LeaseTask {
             Effect::Degraded(error) => self.shared.lease_degraded(&error.context("the lease store")),
             Effect::Recovered => self.shared.lease_recovered(),
             Effect::Failed(error) => {
-                self.shared.see(|view| view.stopped = Some(Stopped(Arc::new(error))));
+                self.shared.see(|view| {
+                    view.stopped = Some(Stopped(Arc::new(error)));
+                    view.election_over = true;
+                });
                 return Performed::Over;
             }
             Effect::Closed => {

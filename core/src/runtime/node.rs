@@ -276,7 +276,7 @@ impl Node {
                 self.tell_successor(&peer.address);
             }
         }
-        self.shared.closing.store(true, Ordering::Release);
+        self.shared.closing.send_replace(true);
         self.shared.tell_election(Event::Close);
         let _ = self.until(clock::now() + CLOSE_PATIENCE, "the lease is not released", |view| {
             view.election_over.then_some(())
@@ -291,9 +291,16 @@ impl Node {
         let (reply, done) = oneshot::channel();
         self.shared.tell_replicator(Message::Close { reply });
         let ended = self.block_on(async move { tokio::time::timeout(CLOSE_PATIENCE, done).await });
-        if let Ok(Ok(last)) = ended {
-            result = result.and(last);
-            self.shared.files.unlock();
+        match ended {
+            Ok(Ok(last)) => {
+                result = result.and(last);
+                self.shared.files.unlock();
+            }
+            Ok(Err(_)) => self.shared.files.unlock(),
+            Err(_) => {
+                let message = "the replicator did not end in time: the file stays locked until it does";
+                result = result.and(Err(Error::new(ErrorKind::Timeout, message)));
+            }
         }
         self.shared.see(|view| view.closed = true);
         self.shared.events.close();

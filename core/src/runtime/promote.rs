@@ -42,6 +42,8 @@ impl Replicator {
 
     fn try_promote(&mut self, tenure: Tenure, lease_epoch: Epoch) -> Result<()> {
         let mut epoch = lease_epoch;
+        // The log may have been rolled back since this node last made sure of it.
+        self.verified = None;
         loop {
             self.still_holding(tenure)?;
             if self.replica.is_none() {
@@ -104,7 +106,7 @@ impl Replicator {
                 ShipperEffect::Draft(_) => ShipperEvent::Drafted(Some(prepared.draft)),
                 ShipperEffect::Put(txid) => {
                     let put = self.shared.log.create_slot(txid, prepared.body(), prepared.timestamp_ms);
-                    let (answer, error) = self.wait(put);
+                    let (answer, error) = self.wait(async { Ok(put.await) })?;
                     if let Some(error) = error {
                         self.shared.degraded(&error);
                     }
@@ -145,6 +147,8 @@ impl Replicator {
     /// gate opens, and the barrier stays, so that SQLite never begins the WAL anew by itself.
     fn open_for_writes(&mut self, tenure: Tenure, epoch: Epoch, shipper: Shipper) -> Result<()> {
         let confirmed = shipper.confirmed();
+        self.finish_founding()?;
+        self.operation += 1;
         let shared = Arc::clone(&self.shared);
         let writer = &shared.connections()?.writer;
         writer.cut(|open| *open = Bookmark { epoch, txid: confirmed.txid.next() });
@@ -161,6 +165,7 @@ impl Replicator {
             drains: Vec::new(),
             stalled: false,
             behind: false,
+            over: false,
         }));
         shared.tell_election(Event::Promoted { tenure });
         Ok(())

@@ -6,7 +6,7 @@ use super::journal_file::JournalFile;
 use super::local_files::LocalFiles;
 use crate::replication::{MainFile, Record, RecordKind};
 use crate::sqlite::{Published, WalHandle};
-use crate::types::{Error, ErrorKind, PageSize, Position, Result};
+use crate::types::{Error, ErrorKind, PageSize, Position, Result, Txid};
 use crate::wal::WalPoint;
 
 /// The local copy of the database, and what is proven of it: the point of the WAL at which it equals the
@@ -69,6 +69,14 @@ impl Replica {
     /// Where the database equals the log.
     pub(crate) fn boundary(&self) -> Boundary {
         self.boundary
+    }
+
+    /// The position that was recorded last, if the WAL proves none.
+    pub(crate) fn known_position(&self) -> Position {
+        match self.boundary.position.txid {
+            Txid::ZERO => self.journal.journal().newest_position().unwrap_or_default(),
+            _ => self.boundary.position,
+        }
     }
 
     /// The size of the database's pages.

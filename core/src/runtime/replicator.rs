@@ -46,12 +46,25 @@ pub(super) enum State {
     Stopped,
 }
 
+/// When the thread panics nobody ships any more: nobody may acknowledge, and another node has to lead.
+struct StopOnPanic(Arc<Shared>);
+
+impl Drop for StopOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop(Error::new(ErrorKind::Internal, "the replicator panicked; see the log"));
+        }
+    }
+}
+
 /// While there is something unshipped, the WAL is looked at this often.
 const WATCH: Duration = Duration::from_millis(20);
 
 impl Replicator {
     /// Runs until it is closed.
     pub(super) fn run(mut self) {
+        // Dropped before the replica is: the gate is shut before the barrier goes.
+        let _guard = StopOnPanic(Arc::clone(&self.shared));
         loop {
             let wait = self.wake_at().since(clock::now());
             match self.inbox.recv_timeout(wait) {
@@ -109,6 +122,8 @@ impl Replicator {
         {
             leading.fail_drains("the leadership ended before everything was shipped");
         }
+        // Whatever was asked for in this leadership is answered too late from now on.
+        self.operation += 1;
         self.next_look = clock::now();
         self.on_time();
     }
@@ -142,9 +157,18 @@ impl Replicator {
         }
     }
 
-    /// Runs something asynchronous to its end, on this thread.
-    pub(super) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
-        self.tokio.block_on(future)
+    /// Runs a request to its end, on this thread. `Closed` as soon as the database is being closed.
+    pub(super) fn wait<T>(&self, request: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut closing = self.shared.closing.subscribe();
+        self.tokio.block_on(async move {
+            tokio::select! {
+                biased;
+                result = request => result,
+                _ = closing.wait_for(|closing| *closing) => {
+                    Err(Error::new(ErrorKind::Closed, "the database handle was closed"))
+                }
+            }
+        })
     }
 
     pub(super) fn replica(&mut self) -> Result<&mut Replica> {

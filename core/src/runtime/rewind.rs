@@ -9,7 +9,7 @@ use super::restore::Restored;
 use crate::bucket::LOG_FILE_SUFFIX;
 use crate::ltx::{Encoder, Header, Origin};
 use crate::sqlite::PageSource;
-use crate::types::{Epoch, Error, PageNumber, Result, SessionId, Txid};
+use crate::types::{Epoch, Error, ErrorKind, PageNumber, Result, SessionId, Txid};
 
 /// Which pages of the local database are saved before they are overwritten.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,7 +45,11 @@ impl Replica {
         let differing = self.differing_pages(&copy, restored.size)?;
         let lost = match save {
             Save::Nothing => None,
-            Save::Tail => self.save_tail()?,
+            // A WAL that does not prove the way to its end does not tell what the tail is.
+            Save::Tail => match self.save_tail() {
+                Err(error) if error.kind() == ErrorKind::Corrupt => self.save_pages(&differing)?,
+                saved => saved?,
+            },
             Save::Differences => self.save_pages(&differing)?,
         };
         let published = self.published()?;
@@ -78,7 +82,7 @@ impl Replica {
         }
         match self.wal.reset(&published.point, &mut |_| Ok(()))? {
             Some(_) => Ok(()),
-            None => Err(Error::new(crate::types::ErrorKind::Busy, "the WAL is in use by another process")),
+            None => Err(Error::new(ErrorKind::Busy, "the WAL is in use by another process")),
         }
     }
 
@@ -123,10 +127,7 @@ impl Replica {
         let Some(commit) = PageNumber::new(published.db_size).filter(|_| !existing.is_empty()) else {
             return Ok(None);
         };
-        let known = match self.boundary.position.txid {
-            Txid::ZERO => self.journal.journal().newest_position().unwrap_or_default(),
-            _ => self.boundary.position,
-        };
+        let known = self.known_position();
         // A file from slot 1 on would have to hold every page.
         let txid = known.txid.next().max(Txid::new(2));
         let origin = Origin::new(known.epoch.max(Epoch::FIRST), known.chain, SessionId::default());

@@ -39,7 +39,8 @@ pub(crate) struct Shared {
     pub(super) dirty: AtomicBool,
     /// The tenure that is not over; 0 while there is none. What belongs to another is given up.
     pub(super) tenure: AtomicU64,
-    pub(super) closing: AtomicBool,
+    /// Set once, when the database is being closed.
+    pub(super) closing: watch::Sender<bool>,
 }
 
 /// The connections to the local database.
@@ -137,7 +138,11 @@ const EPOCHS: usize = 1024;
 impl Shared {
     /// Whether this tenure still holds.
     pub(super) fn holds(&self, tenure: Tenure) -> bool {
-        self.tenure.load(Ordering::Acquire) == tenure.0 && !self.closing.load(Ordering::Acquire)
+        self.tenure.load(Ordering::Acquire) == tenure.0 && !self.is_closing()
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        *self.closing.borrow()
     }
 
     pub(super) fn set_tenure(&self, tenure: Option<Tenure>) {
@@ -187,6 +192,11 @@ impl Shared {
                 view.epochs.push((position.epoch, position.txid));
             }
         });
+    }
+
+    /// Forgets which epochs own which slots before this position.
+    pub(super) fn epochs_from(&self, position: Position) {
+        self.see(|view| view.epochs = vec![(position.epoch, position.txid)]);
     }
 
     /// Notes that an epoch began with this slot.

@@ -1,4 +1,3 @@
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, OnceLock};
@@ -71,7 +70,10 @@ impl Node {
             released,
         };
         runtime.spawn(lease.run());
-        runtime.spawn(super::heartbeat::run(Arc::clone(&shared), forwarder.clone(), poll));
+        if options.role != Some(Role::Follower) {
+            // Who cannot lead does not offer itself as a successor.
+            runtime.spawn(super::heartbeat::run(Arc::clone(&shared), forwarder.clone(), poll));
+        }
         let (stop_server, mut stopped) = watch::channel(false);
         let service = Arc::new(NodeService(Arc::clone(&shared)));
         runtime.spawn(server.serve(service, async move {
@@ -121,7 +123,7 @@ fn share(
         election: to_election,
         dirty: AtomicBool::new(false),
         tenure: AtomicU64::new(0),
-        closing: AtomicBool::new(false),
+        closing: watch::Sender::new(false),
     });
     (shared, replicator_inbox, election_inbox)
 }
@@ -157,13 +159,7 @@ fn start_replicator(
     };
     thread::Builder::new()
         .name("haqlite-replicator".into())
-        .spawn(move || {
-            let shared = Arc::clone(&replicator.shared);
-            if catch_unwind(AssertUnwindSafe(|| replicator.run())).is_err() {
-                // Nobody ships any more: nobody may acknowledge, and another node has to lead.
-                shared.stop(Error::new(ErrorKind::Internal, "the replicator panicked; see the log"));
-            }
-        })
+        .spawn(move || replicator.run())
         .map_err(|e| Error::io("starting the replicator", e))
 }
 

@@ -27,8 +27,8 @@ pub(crate) struct Request<'a> {
 pub(crate) enum Once {
     /// It ran now.
     Ran(BatchResult),
-    /// It had run before; this was recorded then.
-    Recorded { txid: Txid, result: Vec<u8> },
+    /// It had run before; this was recorded then, and the newest commit is this one or a later one.
+    Recorded { result: Vec<u8>, newest: Bookmark },
 }
 impl Writer {
     /// Runs the statements in one transaction that also records the request's id and what `encode` makes of
@@ -55,11 +55,16 @@ impl Writer {
                 run_once(connection, request, statements, bookmark, encode, prune_now)
             })
         })?;
-        if matches!(once, Once::Ran(_)) {
-            let before = if prune_now { 0 } else { state.unpruned_requests.unwrap_or(0) };
-            state.unpruned_requests = Some(before + 1);
+        match once {
+            Once::Ran(done) => {
+                let before = if prune_now { 0 } else { state.unpruned_requests.unwrap_or(0) };
+                state.unpruned_requests = Some(before + 1);
+                Ok(Once::Ran(done))
+            }
+            // Its own slot may since belong to another epoch: what was committed and not shipped goes into
+            // the fence of the next leadership. The newest commit comes after it in any case.
+            Once::Recorded { result, .. } => Ok(Once::Recorded { result, newest: state.newest() }),
         }
-        Ok(once)
     }
 }
 
@@ -81,8 +86,8 @@ fn run_once(
         connection.execute(sql, &params.into(), Caller::Internal).map(|_| ())
     };
     run(connection, TABLE, &[])?;
-    if let Some((txid, result)) = look_up(connection, request.id)? {
-        return Ok(Once::Recorded { txid, result });
+    if let Some((_, result)) = look_up(connection, request.id)? {
+        return Ok(Once::Recorded { result, newest: bookmark });
     }
     if look_up(connection, "")?.is_some_and(|(forgotten, _)| request.seen < forgotten) {
         let message = "the request is older than the record of requests: whether it ran is not known";
