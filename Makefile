@@ -21,7 +21,7 @@ help: ## This list
 	@sed -n 's/^#   /  /p' Makefile
 
 demo: ## Three nodes in one terminal: writes, the leader is killed, nothing is lost
-	cargo run --quiet --package haqlite --example demo -- $(BUCKET)
+	cargo run --quiet --package haqlite --example demo -- $(if $(BUCKET),'$(BUCKET)')
 
 test: ## All tests, against real servers that are installed and started for them
 	bash .ci/test $(FILTER)

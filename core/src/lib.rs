@@ -1,5 +1,8 @@
 //! haqlite: one SQLite database that survives the loss of a machine, with one line of code and a bucket.
 
+#[cfg(not(unix))]
+compile_error!("haqlite needs Unix: its log capture stands on POSIX locks and shared memory");
+
 pub mod bucket;
 mod client;
 mod database;

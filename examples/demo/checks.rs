@@ -18,7 +18,6 @@ type Row = (String, u64);
 
 /// A copy of a database in the end.
 struct Copy {
-    name: &'static str,
     path: PathBuf,
     /// How often each row is in it.
     rows: HashMap<Row, u64>,
@@ -35,13 +34,12 @@ struct Lost {
 pub(crate) fn all(cluster: &Cluster, place: &Place) -> Result<bool> {
     fs::create_dir_all(place.checks())?;
     let mut copies = Vec::new();
-    for (node, name) in NAMES.into_iter().enumerate() {
-        let path = copy_of_node(place, node)?;
-        copies.push(Copy::read(name, path)?);
+    for node in 0..NAMES.len() {
+        copies.push(Copy::read(copy_of_node(place, node)?)?);
     }
     let path = place.checks().join("restore.db");
     Restore::new(&place.bucket).db_name(&place.database).run(&path)?;
-    copies.push(Copy::read("the restore", path)?);
+    copies.push(Copy::read(path)?);
     let lost = cluster.lost.iter().map(|file| Lost::read(place, file)).collect::<Result<Vec<Lost>>>()?;
 
     let ledger = &cluster.ledger;
@@ -110,16 +108,16 @@ impl Checks {
 
 impl Copy {
     /// Looks at a copy, and leaves all of it in the main file.
-    fn read(name: &'static str, path: PathBuf) -> Result<Copy> {
+    fn read(path: PathBuf) -> Result<Copy> {
         let db = HaQLite::local(&path, "")?;
         let integrity = db.query_row_local("PRAGMA integrity_check", &[], |row| row.get(0))?;
         let mut rows = HashMap::new();
         for row in rows_of(&db)? {
             *rows.entry(row).or_insert(0) += 1;
         }
-        db.query("PRAGMA wal_checkpoint(TRUNCATE)", &[])?;
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)", &[])?;
         db.close_blocking()?;
-        Ok(Copy { name, path, rows, integrity })
+        Ok(Copy { path, rows, integrity })
     }
 }
 

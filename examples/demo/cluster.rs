@@ -35,7 +35,8 @@ struct Node {
     ready: bool,
     leads: bool,
     epoch: Epoch,
-    lag: Duration,
+    /// The slot up to which it has the log.
+    slot: u64,
     /// Whether its end is no surprise.
     may_end: bool,
     ended: Option<ExitStatus>,
@@ -201,11 +202,11 @@ impl Cluster {
                 };
                 list.push(rows);
             }
-            ("state", [role, epoch, lag]) => {
+            ("state", [role, epoch, slot]) => {
                 let node = &mut self.nodes[node];
                 node.leads = *role == "Leader";
                 node.epoch = Epoch::new(epoch.parse()?).unwrap_or_default();
-                node.lag = Duration::from_millis(lag.parse()?);
+                node.slot = slot.parse()?;
             }
             ("lost", _) => drop(self.lost.insert(rest.into())),
             ("ready", _) => self.nodes[node].ready = true,
@@ -246,19 +247,18 @@ impl Cluster {
             return;
         }
         self.next_report += REPORT_EVERY;
-        let leader = self.leader();
-        let leads = match leader {
+        let leads = match self.leader() {
             Some((node, epoch)) => format!("{} leads epoch {epoch}", NAMES[node]),
             None => "nobody leads".to_owned(),
         };
         let (acknowledged, confirmed) = self.ledger.counts();
-        let lags: Vec<String> = (0..NAMES.len())
-            .filter(|&node| self.nodes[node].ready && leader.is_none_or(|(leader, _)| leader != node))
-            .map(|node| format!("{} {:.1} s", NAMES[node], self.nodes[node].lag.as_secs_f64()))
+        let slots: Vec<String> = (0..NAMES.len())
+            .filter(|&node| self.nodes[node].ready)
+            .map(|node| format!("{} {}", NAMES[node], self.nodes[node].slot))
             .collect();
         self.timeline.say(format_args!(
-            "  {leads:<18} {acknowledged:>6} rows acknowledged, {confirmed:>6} confirmed; behind: {}",
-            lags.join(", ")
+            "  {leads:<17} {acknowledged:>5} rows acknowledged, {confirmed:>5} confirmed; at slot: {}",
+            slots.join(", ")
         ));
     }
 

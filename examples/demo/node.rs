@@ -2,7 +2,7 @@
 //!
 //! It is told `<id> <verb> [argument]` and says, a line each: `reply <id> ok|error <text>`,
 //! `acknowledged <first row> <bookmark>`, `failed <first row> <outcome> <why>`,
-//! `state <role> <epoch> <lag in ms>`, `lost <file>` and `ready`.
+//! `state <role> <epoch> <slot>`, `lost <file>` and `ready`.
 
 use std::io::{self, BufRead, Write};
 use std::path::Path;
@@ -157,7 +157,7 @@ impl Drop for Writer {
 
 fn say_state(db: &HaQLite) {
     let status = db.status();
-    say(format_args!("state {:?} {} {}", status.role, status.epoch, status.lag.as_millis()));
+    say(format_args!("state {:?} {} {}", status.role, status.epoch, status.applied));
 }
 
 fn reply(id: &str, result: Result<()>) {

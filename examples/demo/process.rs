@@ -24,7 +24,12 @@ pub(crate) struct Heard {
 
 impl Process {
     /// Starts the node; what it says goes to `heard`.
-    pub(crate) fn start(node: usize, place: &Place, timeline: Timeline, heard: Sender<Heard>) -> Result<Process> {
+    pub(crate) fn start(
+        node: usize,
+        place: &Place,
+        timeline: Timeline,
+        heard: Sender<Heard>,
+    ) -> Result<Process> {
         let folder = place.node(node);
         std::fs::create_dir_all(&folder)?;
         let mut child = Command::new(std::env::current_exe()?)

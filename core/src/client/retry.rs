@@ -31,14 +31,15 @@ pub(crate) struct RetryLimits {
 }
 
 impl Default for RetryLimits {
-    /// 30 s in all, which covers a failover with the default lease three times over.
+    /// 30 s in all, which covers a failover with the default lease three times over. The waits stay short, for a
+    /// new leader is known a moment before it takes writes.
     fn default() -> RetryLimits {
         RetryLimits {
             total: Duration::from_secs(30),
             attempt: Duration::from_secs(10),
             first_wait: Duration::from_millis(50),
-            longest_wait: Duration::from_secs(1),
-            attempts: 64,
+            longest_wait: Duration::from_millis(200),
+            attempts: 200,
         }
     }
 }

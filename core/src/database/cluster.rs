@@ -4,7 +4,7 @@ use super::builder::Builder;
 use super::engine::Engine;
 use super::handle::HaQLite;
 use crate::runtime::{RoleEvents, Subscription};
-use crate::types::{Event, Result};
+use crate::types::{Error, ErrorKind, Event, NodeId, Result};
 
 impl HaQLite {
     /// Begins to open a database of a cluster.
@@ -14,6 +14,14 @@ impl HaQLite {
 
     pub(super) fn over(engine: Arc<dyn Engine>) -> HaQLite {
         HaQLite { engine }
+    }
+
+    /// Who is in the cluster. Not implemented: it fails with `NotImplemented`.
+    pub fn nodes(&self) -> Result<Vec<NodeId>> {
+        Err(Error::new(
+            ErrorKind::NotImplemented,
+            "`nodes` is not implemented yet: see `status` for the leader",
+        ))
     }
 
     /// Calls `callback` for every event from now on, on a thread of its own, one at a time, until the

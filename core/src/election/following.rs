@@ -115,7 +115,9 @@ impl Election {
         let State::Following(following) = &self.state else {
             unreachable!("BUG: only a follower decides on a claim");
         };
-        let not_before = following.not_before;
+        // The leader that let go for this node knows more than the back-off does, and others leave it to us.
+        let not_before =
+            if self.is_for_us(&observed.sight) { Monotonic::default() } else { following.not_before };
         let turn = self.turn(&observed);
         let next_poll = now + self.config.poll_interval;
         let (at, reads) = match turn {
@@ -161,6 +163,14 @@ impl Election {
             Sight::Record(record, _) if self.is_our_predecessor(record) => Turn::From(observed.since),
             Sight::Record(record, _) => Turn::Expires(patience(record.ttl)),
         }
+    }
+
+    /// A tombstone of another node that names this one.
+    fn is_for_us(&self, sight: &Sight) -> bool {
+        let Sight::Record(record, _) = sight else { return false };
+        record.released
+            && record.session != self.config.session
+            && record.successor.as_ref() == Some(&self.config.node)
     }
 
     /// An earlier session of this node on the file whose lock is ours now: it cannot be alive.

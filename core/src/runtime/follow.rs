@@ -288,11 +288,15 @@ impl Replicator {
     pub(super) fn failed(&mut self, error: Error) {
         let final_kind = matches!(
             error.kind(),
-            ErrorKind::Corrupt | ErrorKind::ForeignDatabase | ErrorKind::Internal | ErrorKind::InvalidConfig
+            ErrorKind::Corrupt
+                | ErrorKind::ForeignDatabase
+                | ErrorKind::Internal
+                | ErrorKind::InvalidConfig
+                | ErrorKind::NotImplemented
         );
         // What a stale listing shows, or a read that was cut short, is gone at the next look.
         self.doubts = if final_kind { self.doubts + 1 } else { 0 };
-        if final_kind && (self.doubts >= MOST_DOUBTS || error.kind() == ErrorKind::ForeignDatabase) {
+        if final_kind && (self.doubts >= MOST_DOUBTS || error.kind() != ErrorKind::Corrupt) {
             self.state = State::Stopped;
             self.shared.stop(error);
         } else {

@@ -78,6 +78,7 @@ impl Replicator {
     }
 
     fn try_found(&mut self, tenure: Tenure, epoch: Epoch) -> Result<Shipper> {
+        self.refuse_files_of_others()?;
         if self.replica.is_none() {
             if !self.files().has_database()? {
                 self.files().remove_database()?;
@@ -123,6 +124,23 @@ impl Replicator {
         self.files().clear_founding()?;
         self.start_checkpoints()?;
         Ok(shipper)
+    }
+
+    /// A prefix with log files and without a genesis is another tool's. That a listing shows none proves
+    /// nothing, and nothing rests on it: slot 1 is created only if it does not exist.
+    fn refuse_files_of_others(&self) -> Result<()> {
+        if self.files().identity()?.is_some() || self.wait(self.shared.log.list())?.is_empty() {
+            return Ok(());
+        }
+        if self.wait(self.shared.log.genesis())?.is_some() {
+            return Ok(());
+        }
+        if self.bootstrap.adopt {
+            let message = "going on from another tool's log (`adopt` on its prefix) is not implemented yet: \
+                           restore it, and start a log of its own from the copy";
+            return Err(Error::new(ErrorKind::NotImplemented, message));
+        }
+        Err(self.written_by_another_tool())
     }
 
     /// Opens the database that belongs to the log, and compares it with the log if its WAL proves nothing.
@@ -236,7 +254,8 @@ impl Replicator {
 
     fn written_by_another_tool(&self) -> Error {
         let message = format!(
-            "{} ends with slots that another tool wrote: haqlite does not lead or follow it",
+            "{} holds files that another tool wrote: haqlite does not lead or follow them; restore them, or \
+             choose another prefix or name",
             self.shared.log.describe()
         );
         Error::new(ErrorKind::ForeignDatabase, message)

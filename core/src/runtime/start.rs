@@ -42,7 +42,9 @@ impl Node {
         let secret = options.secret.clone().map(Secret::new).transpose()?;
         let forwarder = Forwarder::new(secret.as_ref())?;
         let server = block_on(&runtime, bind(options.port, secret.clone()))?;
-        let address = match &options.address {
+        let configured = options.lease.as_ref();
+        let given = configured.map(|lease| lease.address.clone()).filter(|address| !address.is_empty());
+        let address = match options.address.as_ref().or(given.as_ref()) {
             Some(address) => parse_address(address)?,
             None => {
                 let variable = |name: &str| std::env::var(name).ok();
@@ -50,7 +52,8 @@ impl Node {
             }
         };
         let session = SessionId::from_bytes(uuid::Uuid::new_v4().into_bytes());
-        let node = options.instance_id.clone().map_or_else(|| files.node_id(), Ok)?;
+        let named = configured.map(|lease| lease.instance_id.clone()).filter(|id| !id.as_str().is_empty());
+        let node = options.instance_id.clone().or(named).map_or_else(|| files.node_id(), Ok)?;
         let election = election_config(options, &files, &node, session, &address)?;
         let poll = election.poll_interval;
         let identity = (session, node, address);
