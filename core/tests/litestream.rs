@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
+use haqlite::HaQLite;
 use haqlite::ltx::{
     After, Base, Decoder, Encoder, Merge, Merged, PageIndex, Source, Tail, decode_frame, write_database,
 };
@@ -40,6 +41,8 @@ struct Fixture {
     pages: Pages,
     txid: u64,
     chain: Chain,
+    /// The folder of the log, below the fixture's.
+    prefix: &'static str,
 }
 
 impl Fixture {
@@ -49,7 +52,7 @@ impl Fixture {
         connection.pragma_update(None, "page_size", page_size).unwrap();
         fs::create_dir_all(folder.path().join("bucket/ltx/0")).unwrap();
         let chain = Chain::of(b"genesis");
-        Fixture { folder, page_size, connection, pages: Pages::new(), txid: 0, chain }
+        Fixture { folder, page_size, connection, pages: Pages::new(), txid: 0, chain, prefix: "bucket" }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -57,7 +60,14 @@ impl Fixture {
     }
 
     fn bucket(&self) -> String {
-        format!("file://{}", self.path("bucket").display())
+        format!("file://{}", self.path(self.prefix).display())
+    }
+
+    /// Has litestream ship what there is.
+    fn replicate_once(&self, database: &Path) {
+        let output =
+            litestream().args(["replicate", "-once"]).arg(database).arg(self.bucket()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// Runs statements and ships the pages that they changed as the next slot.
@@ -108,7 +118,9 @@ impl Fixture {
     }
 
     fn files(&self, level: u8) -> Vec<PathBuf> {
-        let Ok(entries) = fs::read_dir(self.path(&format!("bucket/ltx/{level}"))) else { return Vec::new() };
+        let Ok(entries) = fs::read_dir(self.path(&format!("{}/ltx/{level}", self.prefix))) else {
+            return Vec::new();
+        };
         let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
         files.sort();
         files
@@ -204,6 +216,129 @@ fn litestream_refuses_what_our_decoder_refuses() {
     assert!(error.contains("checksum mismatch"), "{error}");
 }
 
+/// A node whose bucket is the fixture's folder; `prefix` and name are empty, as Litestream has it.
+fn node(fixture: &Fixture, name: &str) -> HaQLite {
+    HaQLite::builder()
+        .bucket(format!("file://{}", fixture.path("bucket").display()))
+        .prefix("")
+        .db_name("app")
+        .forwarding_port(0)
+        .durability(haqlite::Durability::Continuous { interval: Duration::from_millis(20) })
+        .open_blocking(fixture.path(name), "CREATE TABLE IF NOT EXISTS t (a INTEGER PRIMARY KEY, b BLOB)")
+        .unwrap()
+}
+
+/// Writes a life into a node, waits until it is in the bucket and closes it.
+fn live(fixture: &Fixture, name: &str) -> Vec<(i64, Vec<u8>)> {
+    let db = node(fixture, name);
+    db.execute(&insert(1, 60, 1000), &[]).unwrap();
+    db.execute("UPDATE t SET b = 'changed' WHERE a % 7 = 0", &[]).unwrap();
+    let grown = db.execute(&insert(61, 300, 2000), &[]).unwrap().bookmark;
+    db.wait_durable_blocking(&grown, Duration::from_secs(10)).unwrap();
+    db.execute("DELETE FROM t WHERE a > 30", &[]).unwrap();
+    db.execute("VACUUM", &[]).unwrap();
+    let last = db.execute(&insert(301, 320, 500), &[]).unwrap().bookmark;
+    db.wait_durable_blocking(&last, Duration::from_secs(10)).unwrap();
+    db.close_blocking().unwrap();
+    let written = rows(&fixture.path(name));
+    assert_eq!(written.len(), 50);
+    written
+}
+
+#[test]
+fn litestream_restores_what_a_node_wrote() {
+    let mut fixture = Fixture::new(4096);
+    fixture.prefix = "bucket/app";
+    let written = live(&fixture, "app.db");
+    let restored = fixture.restore("restored.db").unwrap();
+    assert_eq!(rows(&restored), written);
+    let (ours, merged) = fixture.merge();
+    assert!(!merged.foreign);
+    let checkpointed = Connection::open(fixture.path("app.db")).unwrap();
+    checkpointed.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    drop(checkpointed);
+    assert!(fs::read(fixture.path("app.db")).unwrap() == ours, "the node's file is what the log makes");
+}
+
+#[test]
+fn litestream_takes_the_prefix_of_a_closed_node_over_and_we_restore_both() {
+    let mut fixture = Fixture::new(4096);
+    fixture.prefix = "bucket/app";
+    let written = live(&fixture, "app.db");
+    let database = fixture.restore("taken.db").unwrap();
+    let writer = Connection::open(&database).unwrap();
+    for (id, text) in [(1000, "after the take-over"), (1001, "and once more")] {
+        writer.execute("INSERT INTO t VALUES (?1, ?2)", rusqlite::params![id, text]).unwrap();
+        fixture.replicate_once(&database);
+    }
+    drop(writer);
+    let both = rows(&fixture.restore("both.db").unwrap());
+    assert_eq!(both[..50], written[..]);
+    assert_eq!(both[50..].iter().map(|(a, _)| *a).collect::<Vec<_>>(), [1000, 1001]);
+
+    let ours = fixture.path("ours.db");
+    let url = format!("file://{}", fixture.path("bucket").display());
+    let restored = haqlite::Restore::new(&url).prefix("").db_name("app").run(&ours).unwrap();
+    assert!(restored.written_by_another_tool);
+    assert_eq!(rows(&ours), both);
+
+    // A node neither leads nor follows a log that another tool has gone on with.
+    let refused = HaQLite::builder()
+        .bucket(&url)
+        .prefix("")
+        .db_name("app")
+        .forwarding_port(0)
+        .open_timeout(Duration::from_secs(10))
+        .open_blocking(fixture.path("new.db"), "");
+    assert_eq!(refused.unwrap_err().kind(), haqlite::ErrorKind::ForeignDatabase);
+}
+
+#[test]
+fn our_restore_reads_what_litestream_wrote_at_several_levels() {
+    let fixture = Fixture::new(4096);
+    let database = fixture.path("source.db");
+    fixture
+        .connection
+        .execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (a INTEGER PRIMARY KEY, b BLOB)")
+        .unwrap();
+    let config = fixture.path("litestream.yml");
+    let text = format!(
+        "levels:\n  - interval: 1s\n  - interval: 2s\nsnapshot:\n  interval: 3s\ndbs:\n  - path: {}\n    replicas:\n      - type: file\n        path: {}\n        sync-interval: 100ms\n",
+        database.display(),
+        fixture.path("bucket").display()
+    );
+    fs::write(&config, text).unwrap();
+    let log = fs::File::create(fixture.path("replicate.log")).unwrap();
+    let child = litestream()
+        .args(["replicate", "-config"])
+        .arg(&config)
+        .stdout(log.try_clone().unwrap())
+        .stderr(Stdio::from(log))
+        .spawn()
+        .unwrap();
+    let replicating = Replicating(child);
+    let mut next = 1;
+    for _ in 0..300 {
+        fixture.connection.execute_batch(&insert(next, next, 300)).unwrap();
+        next += 1;
+        if !fixture.files(1).is_empty() && !fixture.files(2).is_empty() && next > 40 {
+            break;
+        }
+        sleep(Duration::from_millis(50));
+    }
+    let log = || fs::read_to_string(fixture.path("replicate.log")).unwrap();
+    assert!(!fixture.files(1).is_empty() && !fixture.files(2).is_empty(), "{}", log());
+    sleep(Duration::from_millis(500));
+    drop(replicating);
+    let theirs = rows(&fixture.restore("theirs.db").unwrap());
+    let url = format!("file://{}", fixture.path("bucket").display());
+    let ours = fixture.path("ours.db");
+    let restored = haqlite::Restore::new(url).prefix("").db_name("").run(&ours).unwrap();
+    assert!(restored.written_by_another_tool);
+    assert!(theirs.len() > 20);
+    assert_eq!(rows(&ours), theirs);
+}
+
 struct Replicating(Child);
 
 impl Drop for Replicating {
@@ -276,13 +411,7 @@ fn we_read_what_litestream_writes() {
         let database = fixture.path("source.db");
         let sync = |statements: &str| {
             fixture.connection.execute_batch(statements).unwrap();
-            let output = litestream()
-                .args(["replicate", "-once"])
-                .arg(&database)
-                .arg(fixture.bucket())
-                .output()
-                .unwrap();
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            fixture.replicate_once(&database);
         };
         sync("PRAGMA journal_mode = WAL; CREATE TABLE t (a INTEGER PRIMARY KEY, b BLOB)");
         sync(&insert(1, 100, 1500));

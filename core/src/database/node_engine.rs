@@ -46,6 +46,7 @@ impl NodeEngine {
     }
 
     fn leader_only(&self, what: &str) -> Result<()> {
+        self.node.connections()?;
         if self.node.leads() {
             return Ok(());
         }

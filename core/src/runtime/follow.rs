@@ -14,8 +14,6 @@ use crate::types::{Error, ErrorKind, Event, Params, Position, Result, Txid};
 
 /// Slots are applied in groups of about so many bytes of files.
 const GROUP_BYTES: u64 = 16 << 20;
-/// Above this the follower's WAL is checkpointed and begun anew.
-pub(super) const RESET_BYTES: u64 = 4 << 20;
 /// Every so many looks that find nothing, the end of the log is proven with the floor.
 const PROVE_EVERY: u32 = 16;
 
@@ -70,13 +68,18 @@ impl Replicator {
                 return Err(Error::new(ErrorKind::Closed, "the database handle was closed"));
             }
             next = match effect {
-                CatchUpEffect::Fetch(txid) => match self.fetch_slot(txid)? {
-                    Some(slot) => {
+                CatchUpEffect::Fetch(txid) => match self.fetch_slot(txid) {
+                    Err(error) => {
+                        // Kept, or reads that fail now and then would hold up a follower for ever.
+                        self.apply(&slots)?;
+                        return Err(error);
+                    }
+                    Ok(Some(slot)) => {
                         let found = CatchUpEvent::Found(slot.facts, slot.body.size());
                         slots.push(slot);
                         reader.handle(found)?
                     }
-                    None => reader.handle(CatchUpEvent::Missing)?,
+                    Ok(None) => reader.handle(CatchUpEvent::Missing)?,
                 },
                 CatchUpEffect::Apply(_) => {
                     self.apply(&slots)?;
@@ -205,6 +208,9 @@ impl Replicator {
     }
 
     fn apply(&mut self, slots: &[SlotFile]) -> Result<()> {
+        if slots.is_empty() {
+            return Ok(());
+        }
         let cap = self.shared.timing.wal_cap;
         if self.wal_bytes()? > cap && !self.replica()?.reset_wal()? {
             self.ask_checkpoint();
@@ -216,7 +222,7 @@ impl Replicator {
             self.shared.epoch_began(slot.facts.epoch, slot.facts.txid);
         }
         self.moved();
-        if self.wal_bytes()? > RESET_BYTES {
+        if self.wal_bytes()? > self.shared.timing.reset_bytes() {
             self.ask_checkpoint();
         }
         Ok(())

@@ -75,6 +75,8 @@ impl Node {
                     }
                 }
                 Next::Wait(span) => {
+                    // Somebody may lead by now; the election limits how often it really asks.
+                    self.shared.tell_election(crate::election::Event::Look);
                     let mut view = view.clone();
                     self.block_on(async move {
                         let _ = tokio::time::timeout(span, view.changed()).await;

@@ -3,16 +3,18 @@ use std::sync::Arc;
 use super::checkpoints::Checkpoints;
 use super::clock;
 use super::draft::Author;
+use super::journal_file::JournalFile;
 use super::local_files::Identity;
 use super::log::Staged;
-use super::replica::{Opened, Replica};
+use super::replica::{Opened, Replica, main_file};
 use super::replicator::Replicator;
 use super::rewind::Save;
 use super::shared::Connections;
 use crate::election::Tenure;
-use crate::replication::{Genesis, PutAnswer, Shipper};
+use crate::replication::{Genesis, PutAnswer, Record, RecordKind, Shipper};
 use crate::sqlite::{PoolOptions, ReadPool, Writer, WriterOptions, create_database};
 use crate::types::{DatabaseId, Epoch, Error, ErrorKind, Position, Result, Txid};
+use crate::wal::WalPoint;
 
 /// What a node needs to get its database.
 pub(super) struct Bootstrap {
@@ -196,6 +198,12 @@ impl Replicator {
         self.files().remove_database()?;
         self.files().remove_journal()?;
         self.identify(genesis)?;
+        // A crash before the WAL's first generation leaves the file as it is now, and it proves itself.
+        JournalFile::open(&self.files().journal())?.append_durably(Record {
+            kind: RecordKind::Closed(main_file(staged.path())?),
+            point: WalPoint::default(),
+            position: restored.position,
+        })?;
         self.files().install(staged.path())?;
         self.open_connections()?;
         let (Opened::Proven(mut replica) | Opened::Unproven(mut replica)) =

@@ -5,7 +5,6 @@ use tokio::sync::oneshot;
 
 use super::clock;
 use super::draft::{Author, Prepared};
-use super::follow::RESET_BYTES;
 use super::replicator::{Replicator, State};
 use super::shared::Message;
 use crate::election::{Event, Tenure};
@@ -221,7 +220,7 @@ impl Replicator {
         let Ok(bytes) = self.wal_bytes() else { return };
         let cap = self.shared.timing.wal_cap;
         let State::Leading(leading) = &mut self.state else { return };
-        if bytes > RESET_BYTES && !leading.behind && leading.shipper.is_idle() {
+        if bytes > self.shared.timing.reset_bytes() && !leading.behind && leading.shipper.is_idle() {
             self.ask_checkpoint();
             return;
         }

@@ -109,8 +109,8 @@ impl LeaseTask {
                 self.shared.tell_replicator(Message::Demote);
             }
             Effect::Following { leader } => self.follow(leader.as_deref()),
-            Effect::Degraded(error) => self.shared.degraded(&error.context("the lease store")),
-            Effect::Recovered => self.shared.recovered(),
+            Effect::Degraded(error) => self.shared.lease_degraded(&error.context("the lease store")),
+            Effect::Recovered => self.shared.lease_recovered(),
             Effect::Failed(error) => {
                 self.shared.see(|view| view.stopped = Some(Stopped(Arc::new(error))));
                 return Performed::Over;

@@ -32,6 +32,8 @@ pub(crate) struct Node {
     pub(super) released: watch::Receiver<u64>,
     pub(super) stop_server: watch::Sender<bool>,
     pub(super) closed: AtomicBool,
+    /// An open that ends as a follower has failed.
+    pub(super) must_lead: bool,
 }
 
 /// Everything that a node is opened with.
@@ -85,11 +87,12 @@ impl Node {
     }
 
     fn wait_open(&self, deadline: Monotonic) -> Result<()> {
+        let must_lead = self.must_lead;
         self.until(deadline, "the database did not open", |view| {
             if let Some(error) = &view.stopped {
                 return Some(Err(copy_of(&error.0)));
             }
-            (view.role == Role::Leader || view.caught_up).then_some(Ok(()))
+            (view.role == Role::Leader || (view.caught_up && !must_lead)).then_some(Ok(()))
         })?
     }
 
@@ -193,7 +196,7 @@ impl Node {
                 "this node does not lead: it has nothing to hand over",
             ));
         }
-        if let Some((kind, message)) = self.shared.view.borrow().last_error.clone() {
+        if let Some((kind, message)) = self.shared.view.borrow().trouble().cloned() {
             // What is not shipped yet would be left behind.
             return Err(Error::new(kind, format!("not handed over while the stores fail: {message}")));
         }
@@ -306,7 +309,7 @@ impl Node {
             }
             let left = deadline.since(clock::now());
             if left.is_zero() {
-                let last = self.shared.view.borrow().last_error.clone();
+                let last = self.shared.view.borrow().trouble().cloned();
                 let why = last.map_or(String::new(), |(_, message)| format!(": {message}"));
                 return Err(Error::new(ErrorKind::Timeout, format!("{what}{why}")));
             }

@@ -204,7 +204,10 @@ impl Replica {
             tracing::warn!("the database was changed while it was closed: it will be compared with the log");
             return Ok(None);
         }
-        let records = self.journal.journal().boundaries();
+        // Without a WAL nothing but the main file can prove anything: it has to be the one that was recorded.
+        let main = RecordKind::Closed(main_file(self.files.database())?);
+        let mut records = self.journal.journal().boundaries();
+        records.retain(|record| record.point != WalPoint::default() || record.kind == main);
         let points: Vec<WalPoint> = records.iter().map(|record| record.point).collect();
         let Some(newest) = self.wal.prove(&points)? else { return Ok(None) };
         // Of several records for one point the last is the newest.
@@ -216,7 +219,8 @@ impl Replica {
     }
 }
 
-fn main_file(path: &Path) -> Result<MainFile> {
+/// What tells the file from one that somebody changed.
+pub(super) fn main_file(path: &Path) -> Result<MainFile> {
     use std::os::unix::fs::MetadataExt;
     let meta =
         std::fs::metadata(path).map_err(|e| Error::io(format_args!("looking at {}", path.display()), e))?;

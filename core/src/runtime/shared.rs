@@ -61,6 +61,16 @@ pub(crate) struct Timing {
     pub(crate) wal_cap: u64,
 }
 
+/// Above this a WAL whose frames are all shipped or applied is checkpointed and begun anew.
+const RESET_BYTES: u64 = 4 << 20;
+
+impl Timing {
+    /// From how many bytes on the WAL is checkpointed: well before it is so full that writers are held up.
+    pub(super) fn reset_bytes(&self) -> u64 {
+        RESET_BYTES.min(self.wal_cap / 4)
+    }
+}
+
 /// What the node knows of itself. Every change is seen by those who wait for it.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct View {
@@ -80,6 +90,8 @@ pub(crate) struct View {
     pub(crate) behind_since: Option<Monotonic>,
     pub(crate) unshipped_bytes: u64,
     pub(crate) last_error: Option<(ErrorKind, String)>,
+    /// The same of the lease store.
+    pub(crate) lease_error: Option<(ErrorKind, String)>,
     /// From which slot on each epoch is known to own the log. Nothing is known of slots before the first.
     pub(crate) epochs: Vec<(Epoch, Txid)>,
     /// Why the node cannot go on; it serves reads of what it has.
@@ -209,6 +221,25 @@ impl Shared {
         self.tell_election(election::Event::Close);
     }
 
+    /// The lease store fails and is asked again.
+    pub(super) fn lease_degraded(&self, error: &Error) {
+        tracing::warn!(kind = error.kind().name(), "{error}");
+        let (was, kind) = (self.view.borrow().lease_error.is_some(), error.kind());
+        self.see(|view| view.lease_error = Some((kind, error.to_string())));
+        if !was {
+            self.events.emit(crate::types::Event::Degraded(kind));
+        }
+    }
+
+    /// The lease store works again.
+    pub(super) fn lease_recovered(&self) {
+        if self.view.borrow().lease_error.is_none() {
+            return;
+        }
+        self.see(|view| view.lease_error = None);
+        self.events.emit(crate::types::Event::Recovered);
+    }
+
     /// It works again.
     pub(super) fn recovered(&self) {
         if self.view.borrow().last_error.is_none() {
@@ -239,13 +270,18 @@ impl Shared {
         status.applied = view.applied.txid;
         status.lag = view.behind_since.map_or(Duration::ZERO, |since| clock::now().since(since));
         status.lag_bytes = view.unshipped_bytes;
-        status.last_error = view.last_error;
+        status.last_error = view.last_error.or(view.lease_error);
         status.lost_tails = self.files.lost_tails();
         status
     }
 }
 
 impl View {
+    /// What goes wrong in the background, of the log first.
+    pub(crate) fn trouble(&self) -> Option<&(ErrorKind, String)> {
+        self.last_error.as_ref().or(self.lease_error.as_ref())
+    }
+
     pub(super) fn new() -> View {
         View {
             role: Role::Follower,
@@ -259,6 +295,7 @@ impl View {
             behind_since: None,
             unshipped_bytes: 0,
             last_error: None,
+            lease_error: None,
             epochs: Vec::new(),
             stopped: None,
             election_over: false,

@@ -27,7 +27,7 @@ use crate::server::{Listen, Secret, Server, ServerLimits};
 use crate::sqlite::{
     Clock, ConnectionOptions, Gate, Place, PoolOptions, Shut, TransactionLimits, WriterOptions, wal_self_test,
 };
-use crate::types::{DatabaseId, Error, ErrorKind, LeaseConfig, Monotonic, NodeId, Result, SessionId};
+use crate::types::{DatabaseId, Error, ErrorKind, LeaseConfig, Monotonic, NodeId, Result, Role, SessionId};
 
 const DEFAULT_PORT: u16 = 18080;
 /// For how long a forwarded write looks for a leader.
@@ -86,6 +86,7 @@ impl Node {
             released: seen_released,
             stop_server,
             closed: AtomicBool::new(false),
+            must_lead: options.role == Some(Role::Leader),
         })
     }
 }

@@ -20,6 +20,9 @@ use crate::types::{Error, ErrorKind, Monotonic, Params, Result, Row, Rows};
 /// that another committed at the same moment (<https://www.sqlite.org/wal.html#walresetbug>).
 const OLDEST_SQLITE: i32 = 3_051_003;
 
+/// Room is made beforehand for at most so many rows.
+const MOST_USUAL_ROWS: usize = 256;
+
 /// Where a database is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Place {
@@ -186,7 +189,8 @@ impl Connection {
 
     /// Runs exactly one statement to its end; rows that it returns are dropped.
     pub(crate) fn execute(&mut self, sql: &str, params: &Params<'_>, caller: Caller) -> Result<Executed> {
-        self.run(sql, params, caller, Access::Write, &mut |_| Ok(true))
+        let slot = self.prepare(sql, caller)?;
+        self.run(slot, params, Access::Write, &mut |_| Ok(true))
     }
 
     /// Runs exactly one statement to its end and keeps the rows that it returns.
@@ -196,23 +200,16 @@ impl Connection {
         params: &Params<'_>,
         caller: Caller,
     ) -> Result<(Executed, Rows)> {
-        let mut rows = Vec::new();
-        let mut keep = |row: &LocalRow<'_>| {
-            rows.push(row.to_row()?);
-            Ok(true)
-        };
-        let executed = self.run(sql, params, caller, Access::Write, &mut keep)?;
-        Ok((executed, self.rows(sql, rows)))
+        let slot = self.prepare(sql, caller)?;
+        let (executed, rows) = self.run_for_rows(slot, params, Access::Write)?;
+        Ok((executed, self.rows(slot, rows)))
     }
 
     /// The rows of a statement that only reads.
     pub(crate) fn query(&mut self, sql: &str, params: &Params<'_>, caller: Caller) -> Result<Rows> {
-        let mut rows = Vec::new();
-        self.query_each(sql, params, caller, &mut |row| {
-            rows.push(row.to_row()?);
-            Ok(true)
-        })?;
-        Ok(self.rows(sql, rows))
+        let slot = self.prepare(sql, caller)?;
+        let (_, rows) = self.run_for_rows(slot, params, Access::Read)?;
+        Ok(self.rows(slot, rows))
     }
 
     /// Hands each row of a statement that only reads to `each`, until that says `false`.
@@ -223,7 +220,8 @@ impl Connection {
         caller: Caller,
         each: &mut dyn FnMut(&LocalRow<'_>) -> Result<bool>,
     ) -> Result<()> {
-        self.run(sql, params, caller, Access::Read, each).map(|_| ())
+        let slot = self.prepare(sql, caller)?;
+        self.run(slot, params, Access::Read, each).map(|_| ())
     }
 
     /// Runs a fixed statement of this library's own: `BEGIN`, `COMMIT`, `ROLLBACK`.
@@ -343,17 +341,30 @@ impl Connection {
         self.cursor = None;
     }
 
-    /// The one path of everything: look up or compile, judge, bind, step, reset.
+    /// As [`Connection::run`], with room from the start for as many rows as there were the last time.
+    fn run_for_rows(
+        &mut self,
+        slot: usize,
+        params: &Params<'_>,
+        access: Access,
+    ) -> Result<(Executed, Vec<Row>)> {
+        let mut rows = Vec::with_capacity(self.cache.at(slot).usual_rows);
+        let executed = self.run(slot, params, access, &mut |row| {
+            rows.push(row.to_row()?);
+            Ok(true)
+        })?;
+        Ok((executed, rows))
+    }
+
+    /// The one path of everything after [`Connection::prepare`]: judge, bind, step, reset.
     fn run(
         &mut self,
-        sql: &str,
+        slot: usize,
         params: &Params<'_>,
-        caller: Caller,
         access: Access,
         each: &mut dyn FnMut(&LocalRow<'_>) -> Result<bool>,
     ) -> Result<Executed> {
         let db = self.db;
-        let slot = self.prepare(sql, caller)?;
         let Connection { cache, wrote, .. } = self;
         let statement = cache.at(slot);
         if statement.is_readonly() {
@@ -410,11 +421,10 @@ impl Connection {
         })
     }
 
-    fn rows(&mut self, sql: &str, rows: Vec<Row>) -> Rows {
-        match self.cache.find(sql) {
-            Some(slot) => Rows { columns: Arc::clone(self.cache.at(slot).columns()), rows },
-            None => Rows { columns: Arc::from([]), rows },
-        }
+    fn rows(&mut self, slot: usize, rows: Vec<Row>) -> Rows {
+        let statement = self.cache.at(slot);
+        statement.usual_rows = rows.len().min(MOST_USUAL_ROWS);
+        Rows { columns: Arc::clone(statement.columns()), rows }
     }
 }
 

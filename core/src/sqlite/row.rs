@@ -48,7 +48,12 @@ impl<'s> LocalRow<'s> {
 
     /// All values, copied.
     pub(crate) fn to_values(&self) -> Result<Vec<SqlValue>> {
-        (0..self.columns.len()).map(|position| self.read(position).map(ValueRef::to_owned)).collect()
+        // Collecting results would not know how many there are, and grow.
+        let mut values = Vec::with_capacity(self.columns.len());
+        for position in 0..self.columns.len() {
+            values.push(self.read(position)?.to_owned());
+        }
+        Ok(values)
     }
 
     /// The row, copied.

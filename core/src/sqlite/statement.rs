@@ -21,8 +21,12 @@ pub(super) struct Prepared {
     columns: Arc<[String]>,
     /// How often SQLite compiled it anew: after that the columns may have other names.
     recompiled: c_int,
+    /// Whether it gave a row since the last reset. SQLite compiles anew only before a run's first row.
+    running: bool,
     /// When the cache saw it last.
     pub(super) used: u64,
+    /// How many rows its last run gave.
+    pub(super) usual_rows: usize,
 }
 
 /// What a compiled text was.
@@ -74,7 +78,9 @@ impl Prepared {
             needs: Needs::NOTHING,
             columns: Arc::from([]),
             recompiled: 0,
+            running: false,
             used: 0,
+            usual_rows: 0,
         };
         prepared.columns = prepared.read_columns();
         Ok(Compiled::Statement(prepared, text.get(consumed..).unwrap_or("")))
@@ -103,8 +109,16 @@ impl Prepared {
     /// The next row, `false` at the end.
     pub(super) fn step(&mut self) -> Result<bool> {
         // SAFETY: the statement belongs to the open connection `db`, which only this thread uses.
-        match unsafe { ffi::sqlite3_step(self.raw.as_ptr()) } {
-            ffi::SQLITE_ROW => Ok(true),
+        let code = unsafe { ffi::sqlite3_step(self.raw.as_ptr()) };
+        if code == ffi::SQLITE_ROW {
+            if !self.running {
+                self.running = true;
+                self.columns();
+            }
+            return Ok(true);
+        }
+        self.running = false;
+        match code {
             ffi::SQLITE_DONE => Ok(false),
             // SAFETY: as above.
             code => Err(unsafe { last_error(self.db, code) }),
@@ -124,13 +138,15 @@ impl Prepared {
     }
 
     /// The row on which the statement stands. Only after [`Prepared::step`] said that there is one.
-    pub(super) fn row(&mut self) -> LocalRow<'_> {
-        self.columns();
+    #[inline]
+    pub(super) fn row(&self) -> LocalRow<'_> {
+        debug_assert!(self.running, "BUG: there is no row");
         LocalRow::new(self.raw, &self.columns)
     }
 
     /// Ends the run: locks are released, parameters forgotten.
     pub(super) fn reset(&mut self) {
+        self.running = false;
         // SAFETY: the statement is alive; both calls are allowed in any state of it.
         unsafe {
             ffi::sqlite3_reset(self.raw.as_ptr());

@@ -261,8 +261,11 @@ fn abort_all_stops_statements_and_takes_transactions_away() {
                 Ok(())
             }
         });
-        thread::sleep(Duration::from_millis(50));
-        db.writer.abort_all("the leader changed", Duration::from_secs(600)).unwrap();
+        // It may not have begun yet, on a busy machine.
+        while !running.is_finished() {
+            thread::sleep(Duration::from_millis(50));
+            db.writer.abort_all("the leader changed", Duration::from_secs(600)).unwrap();
+        }
         let stopped = kind(running.join().unwrap());
         assert!(matches!(stopped, ErrorKind::Interrupted | ErrorKind::TransactionAborted), "{stopped:?}");
     }

@@ -17,6 +17,7 @@ pub enum ValueRef<'a> {
 
 impl ValueRef<'_> {
     /// The same value, owned.
+    #[inline]
     pub fn to_owned(self) -> SqlValue {
         match self {
             ValueRef::Null => SqlValue::Null,

@@ -79,3 +79,21 @@ fn a_restore_needs_nothing_but_the_bucket() {
     assert_eq!(beyond.kind(), haqlite::ErrorKind::InvalidArgument);
     a.close_blocking().unwrap();
 }
+
+#[test]
+fn a_write_that_changes_nothing_has_a_bookmark_that_is_reached() {
+    let (bucket, folder) = (bucket(), tempfile::tempdir().unwrap());
+    let a = open(node(&bucket, "a"), folder.path(), "a");
+    let b = open(node(&bucket, "b"), folder.path(), "b");
+    let one = insert(&a, "one").bookmark;
+    a.wait_durable_blocking(&one, Duration::from_secs(5)).unwrap();
+    for db in [&a, &b] {
+        let nothing = db.execute("UPDATE t SET v = 'x' WHERE id = 77", &[]).unwrap().bookmark;
+        for db in [&a, &b] {
+            db.wait_durable_blocking(&nothing, Duration::from_secs(5)).unwrap();
+            db.wait_for_blocking(&nothing, Duration::from_secs(5)).unwrap();
+        }
+    }
+    b.close_blocking().unwrap();
+    a.close_blocking().unwrap();
+}

@@ -1,7 +1,13 @@
-//! Nodes of one process on one bucket: what a cluster promises, seen from outside.
+//! Nodes of one process on one bucket: what a cluster promises, seen from outside, while things go wrong.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![allow(unreachable_pub, reason = "modules of a test")]
 
 mod basics;
+mod followers;
+mod lease_faults;
+mod life_cycle;
+mod log_faults;
+mod outcomes;
 mod support;
+mod world;

@@ -1,0 +1,169 @@
+//! The node in a process of its own. It does what it reads from its standard input, line by line, and says
+//! on its standard output what came of it; every line of its own begins with `@`.
+
+use std::io::{BufRead, Write};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use haqlite::{Bookmark, Error, Event, HaQLite, Role};
+
+use crate::support::{INSERT, PATIENCE, SCHEMA, builder, row, rows_of};
+
+/// The environment variable that makes this binary a node, and holds its settings as JSON.
+pub(crate) const CHILD: &str = "HAQLITE_CRASH_CHILD";
+
+#[derive(serde::Serialize, serde::Deserialize, Clone)]
+pub(crate) struct Settings {
+    pub(crate) node: String,
+    pub(crate) bucket: String,
+    pub(crate) database: String,
+    pub(crate) ship_ms: u64,
+    pub(crate) follower: bool,
+}
+
+/// Not a promise: the way into the child. Returns at once in the process that runs the tests.
+#[test]
+fn entry() {
+    let Ok(settings) = std::env::var(CHILD) else { return };
+    let settings: Settings = serde_json::from_str(&settings).unwrap();
+    let commands = read_commands();
+    let mut node = builder(&settings.bucket, &settings.node, Duration::from_millis(settings.ship_ms));
+    if settings.follower {
+        node = node.role(Role::Follower);
+    }
+    let db = match node.open_blocking(&settings.database, SCHEMA) {
+        Ok(db) => db,
+        Err(error) => {
+            say(&format!("refused {}", error.kind().name()));
+            return;
+        }
+    };
+    let _subscription = db.subscribe(|event| {
+        if let Event::TailLost { path, from, to, request_ids } = event {
+            say(&format!("lost {} {from} {to} {}", path.display(), request_ids.join(",")));
+        }
+    });
+    say("open");
+    for command in commands {
+        if !obey(&db, &command) {
+            break;
+        }
+    }
+}
+
+/// The lines of the standard input. When it ends, so does the process: nobody is left to answer to.
+fn read_commands() -> mpsc::Receiver<String> {
+    let (sender, commands) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
+        std::process::exit(3);
+    });
+    commands
+}
+
+/// Does it; `false` if the node is to be dropped.
+fn obey(db: &HaQLite, command: &str) -> bool {
+    let (verb, rest) = command.split_once(' ').unwrap_or((command, ""));
+    let numbers: Vec<i64> = rest.split(' ').filter_map(|word| word.parse().ok()).collect();
+    match (verb, &numbers[..]) {
+        ("write", [from, to, bytes]) => write(db, *from..*to, usize::try_from(*bytes).unwrap()),
+        ("workload", [from]) => workload(db, *from),
+        ("loop", [from]) => {
+            let (db, from) = (db.clone(), *from);
+            std::thread::spawn(move || write_on(&db, from));
+        }
+        ("sql", _) => match db.execute(rest, &[]) {
+            Ok(_) => say("done"),
+            Err(error) => fail("sql", &error),
+        },
+        ("role", _) => say(&format!("role {:?}", db.role())),
+        ("rows", _) => say(&format!("rows {}", rows_of(db).len())),
+        ("close", _) => match db.close_blocking() {
+            Ok(()) => say("closed"),
+            Err(error) => fail("close", &error),
+        },
+        ("drop", _) => return false,
+        ("exit", _) => std::process::exit(0),
+        _ => panic!("unknown command {command}"),
+    }
+    true
+}
+
+fn write(db: &HaQLite, numbers: std::ops::Range<i64>, bytes: usize) {
+    for n in numbers {
+        write_one(db, n, bytes);
+    }
+    say("written");
+}
+
+fn write_one(db: &HaQLite, n: i64, bytes: usize) -> Option<Bookmark> {
+    match db.execute(INSERT, &row(n, bytes)) {
+        Ok(done) => {
+            say(&format!("acked {n} {}", done.bookmark));
+            Some(done.bookmark)
+        }
+        Err(error) => {
+            fail(&n.to_string(), &error);
+            None
+        }
+    }
+}
+
+/// Small and large rows, a table that comes and goes, deletions and a VACUUM; every few rows a wait until all
+/// is confirmed, so that checkpoints and resets of the WAL find a moment.
+fn workload(db: &HaQLite, from: i64) {
+    const ROWS: i64 = 36;
+    let mut unconfirmed = Vec::new();
+    for i in 0..ROWS {
+        let n = from + i;
+        let bytes = if i % 6 == 5 { 900_000 } else { 3_000 };
+        let Some(bookmark) = write_one(db, n, bytes) else { continue };
+        unconfirmed.push(n);
+        if i % 12 == 7 {
+            db.execute("CREATE TABLE scratch AS SELECT n, filler FROM w LIMIT 30", &[]).unwrap();
+            db.execute("DROP TABLE scratch", &[]).unwrap();
+        }
+        if i == 20 {
+            db.execute("VACUUM", &[]).unwrap();
+        }
+        if i % 4 == 3 {
+            db.wait_durable_blocking(&bookmark, PATIENCE).unwrap();
+            unconfirmed.drain(..).for_each(|n| say(&format!("confirmed {n}")));
+            std::thread::sleep(Duration::from_millis(25));
+        }
+    }
+    say("finished");
+}
+
+/// Writes rows until the process ends; confirms what it can.
+fn write_on(db: &HaQLite, from: i64) {
+    let (sender, acked) = mpsc::channel::<(i64, Bookmark)>();
+    let confirming = db.clone();
+    std::thread::spawn(move || {
+        for (n, bookmark) in acked {
+            match confirming.wait_durable_blocking(&bookmark, PATIENCE) {
+                Ok(()) => say(&format!("confirmed {n}")),
+                Err(error) => fail(&format!("confirm {n}"), &error),
+            }
+        }
+    });
+    for n in from.. {
+        if let Some(bookmark) = write_one(db, n, 100) {
+            sender.send((n, bookmark)).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn fail(what: &str, error: &Error) {
+    say(&format!("failed {what} {} {:?} {}", error.kind().name(), error.outcome(), error.message()));
+}
+
+/// One write per line, so that a kill leaves no half of one behind a whole one.
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    // The reader may be gone.
+    let _ = out.write_all(format!("@{line}\n").as_bytes()).and_then(|()| out.flush());
+}
