@@ -86,7 +86,10 @@ impl Replicator {
                     slots.clear();
                     reader.handle(CatchUpEvent::Applied)?
                 }
-                CatchUpEffect::ReadFloor if !prove => return Ok(None),
+                CatchUpEffect::ReadFloor if !prove => {
+                    self.shared.see(|view| view.behind_since = None);
+                    return Ok(None);
+                }
                 CatchUpEffect::ReadFloor => {
                     let floor = self.wait(self.shared.log.floor())?;
                     reader.handle(CatchUpEvent::Floor(floor))?

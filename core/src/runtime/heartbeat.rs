@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::clock;
 use super::shared::{Message, Shared};
 use crate::client::Forwarder;
 use crate::server::wire::FollowRequest;
@@ -30,6 +31,8 @@ pub(super) async fn run(shared: Arc<Shared>, forwarder: Forwarder, every: Durati
             if let Ok(answer) = forwarder.follow(&leader, &request, every.max(Duration::from_secs(1))).await
                 && answer.confirmed.txid > shared.view.borrow().applied.txid
             {
+                let now = clock::now();
+                shared.see(|view| view.behind_since = view.behind_since.or(Some(now)));
                 shared.tell_replicator(Message::Look);
             }
         }

@@ -84,7 +84,7 @@ fn a_refused_connection_is_tried_again_and_reported() {
     insert_durably(&a, "one");
     eventually("it was reported and is over", || {
         let events = events.lock().unwrap();
-        events.iter().any(|event| *event == Event::Degraded(ErrorKind::StoreUnavailable))
+        events.contains(&Event::Degraded(ErrorKind::StoreUnavailable))
             && events.last() == Some(&Event::Recovered)
     });
     assert_eq!(a.status().last_error, None);

@@ -22,10 +22,13 @@ pub struct World {
     pub folder: tempfile::TempDir,
 }
 
+/// What becomes of each call.
+type Weather = Box<dyn FnMut(&Call<'_>) -> Fault + Send>;
+
 /// A node's way to the bucket.
 #[derive(Clone)]
 pub struct Road {
-    weather: Arc<Mutex<Box<dyn FnMut(&Call<'_>) -> Fault + Send>>>,
+    weather: Arc<Mutex<Weather>>,
     pub bucket: FaultyBucket<MemoryBucket>,
 }
 
@@ -67,8 +70,7 @@ impl World {
     }
 
     pub fn road(&self) -> Road {
-        let weather: Arc<Mutex<Box<dyn FnMut(&Call<'_>) -> Fault + Send>>> =
-            Arc::new(Mutex::new(Box::new(|_| Fault::None)));
+        let weather: Arc<Mutex<Weather>> = Arc::new(Mutex::new(Box::new(|_| Fault::None)));
         let script = Arc::clone(&weather);
         let bucket = FaultyBucket::new(self.bucket.clone(), move |call| script.lock().unwrap()(call));
         Road { weather, bucket }

@@ -4,8 +4,8 @@ use haqlite::{ErrorKind, HaQLite};
 use rusqlite::Connection;
 
 use crate::support::{
-    PATIENCE, SCHEMA, Site, beside, builder, filler, insert, integrity, is_whole, leads, marker, rows,
-    rows_of,
+    PATIENCE, SCHEMA, Site, beside, builder, filler, insert, insert_all, integrity, is_whole, leads, marker,
+    rows, rows_of,
 };
 
 /// An application's database, made by plain SQLite and left as the settings say.
@@ -120,9 +120,7 @@ fn what_an_application_left_in_its_wal_is_in_the_base() {
 fn a_restored_copy_is_adopted_when_that_is_asked_for_and_refused_otherwise() {
     let site = Site::new();
     let first = site.open("a");
-    for n in 0..20 {
-        insert(&first, n, 1000).unwrap();
-    }
+    insert_all(&first, 0..20, 1000);
     first.close_blocking().unwrap();
     drop(first);
     std::fs::rename(site.restored(), site.database("b")).unwrap();

@@ -1,7 +1,8 @@
 use std::process::Command;
 
 use crate::support::{
-    NEVER, PATIENCE, Site, beside, has_all, insert, is_whole, no_duplicates, rows_in_tail, rows_of,
+    NEVER, PATIENCE, Site, beside, has_all, insert, insert_all, is_whole, no_duplicates, rows_in_tail,
+    rows_of,
 };
 
 /// What another SQLite makes of the file: it is the last to close it, so the WAL goes into the main file and
@@ -19,7 +20,7 @@ fn a_foreign_sqlite_that_swallows_the_wal_of_a_killed_leader_loses_no_acknowledg
     settings.ship_ms = u64::try_from(NEVER.as_millis()).unwrap();
     let db = site.open("a");
     let confirmed: Vec<i64> = (0..20).collect();
-    let last = confirmed.iter().map(|n| insert(&db, *n, 2000).unwrap()).last().unwrap();
+    let last = insert_all(&db, 0..20, 2000);
     db.wait_durable_blocking(&last, PATIENCE).unwrap();
     db.close_blocking().unwrap();
     drop(db);
@@ -66,9 +67,7 @@ fn a_foreign_sqlite_that_reads_a_living_leader_disturbs_nothing() {
 fn rows_that_a_foreign_sqlite_wrote_into_a_closed_database_are_saved_and_undone_or_shipped() {
     let site = Site::new();
     let db = site.open("a");
-    for n in 0..10 {
-        insert(&db, n, 100).unwrap();
-    }
+    insert_all(&db, 0..10, 100);
     db.close_blocking().unwrap();
     drop(db);
     sqlite3(&site, "a", "INSERT INTO w VALUES (77, '<row 000000000077>', x'')");

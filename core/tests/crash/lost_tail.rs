@@ -4,8 +4,8 @@ use haqlite::HaQLite;
 
 use crate::process::Process;
 use crate::support::{
-    NEVER, PATIENCE, SHIP, Site, builder, eventually, has_all, insert, is_whole, leads, no_duplicates,
-    rows_in_tail, rows_of,
+    NEVER, PATIENCE, SHIP, Site, builder, eventually, has_all, insert, insert_all, is_whole, leads,
+    no_duplicates, rows_in_tail, rows_of,
 };
 
 /// A leader that never ships, in another process, and a follower here.
@@ -27,7 +27,7 @@ fn cut_off() -> (Site, Process, HaQLite) {
 /// The other node takes over and writes.
 fn take_over(second: &HaQLite) {
     eventually("the other node leads", || leads(second));
-    let last = (100..130).map(|n| insert(second, n, 500).unwrap()).last().unwrap();
+    let last = insert_all(second, 100..130, 500);
     second.wait_durable_blocking(&last, PATIENCE).unwrap();
 }
 

@@ -162,6 +162,12 @@ pub(crate) fn insert(db: &HaQLite, n: i64, bytes: usize) -> Result<Bookmark, Err
     db.execute(INSERT, &row(n, bytes)).map(|done| done.bookmark)
 }
 
+/// Inserts all, and gives the last one's bookmark.
+#[track_caller]
+pub(crate) fn insert_all(db: &HaQLite, numbers: std::ops::Range<i64>, bytes: usize) -> Bookmark {
+    numbers.fold(Bookmark::default(), |_, n| insert(db, n, bytes).unwrap())
+}
+
 /// The rows by number: how often each is there. Every one of them has to be intact.
 #[track_caller]
 pub(crate) fn rows_of(db: &HaQLite) -> BTreeMap<i64, u32> {

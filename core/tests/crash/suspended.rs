@@ -6,7 +6,8 @@ use haqlite::HaQLite;
 
 use crate::process::{Process, numbers};
 use crate::support::{
-    PATIENCE, Site, eventually, has_all, insert, is_whole, leads, no_duplicates, rows_in_tail, rows_of,
+    PATIENCE, Site, eventually, has_all, insert, insert_all, is_whole, leads, no_duplicates, rows_in_tail,
+    rows_of,
 };
 
 /// A leader in another process, and a follower here.
@@ -49,7 +50,7 @@ fn a_leader_that_was_stopped_past_its_lease_acknowledges_only_what_the_new_leade
     first.wait_for("acked 20");
     first.stop();
     eventually("the other node leads", || leads(&second));
-    let last = (100_000..100_020).map(|n| insert(&second, n, 100).unwrap()).last().unwrap();
+    let last = insert_all(&second, 100_000..100_020, 100);
     second.wait_durable_blocking(&last, PATIENCE).unwrap();
     std::thread::sleep(Duration::from_millis(50));
     let before = first.said().len();
@@ -96,7 +97,7 @@ fn a_vacuum_that_a_stopped_leader_finishes_after_its_lease_is_not_acknowledged()
     let before = first.said().len();
     let in_time = first.said().iter().filter(|line| *line == "done").count() == 2;
     eventually("the other node leads", || leads(&second));
-    let last = (100..120).map(|n| insert(&second, n, 100).unwrap()).last().unwrap();
+    let last = insert_all(&second, 100..120, 100);
     second.wait_durable_blocking(&last, PATIENCE).unwrap();
     first.go_on();
     if !in_time {
@@ -116,7 +117,7 @@ fn a_vacuum_that_is_asked_of_a_leader_whose_lease_is_over_is_not_acknowledged() 
     first.stop();
     first.tell("sql VACUUM");
     eventually("the other node leads", || leads(&second));
-    let last = (100..120).map(|n| insert(&second, n, 100).unwrap()).last().unwrap();
+    let last = insert_all(&second, 100..120, 100);
     second.wait_durable_blocking(&last, PATIENCE).unwrap();
     let before = first.said().len();
     first.go_on();
