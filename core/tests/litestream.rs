@@ -389,10 +389,17 @@ fn litestream_takes_our_log_over() {
     let first = shipped(image + 1);
     writer.execute_batch("INSERT INTO t VALUES (1001, 'and once more')").unwrap();
     shipped(first + 1);
+    // A slot more need not be the one with the row: it ships changes of its own as well.
+    let mut restored = Vec::new();
+    for attempt in 0..100 {
+        restored = rows(&fixture.restore(&format!("restored-{attempt}.db")).unwrap());
+        if restored.len() == 92 {
+            break;
+        }
+        sleep(Duration::from_millis(100));
+    }
     drop(replicating);
     drop(writer);
-
-    let restored = rows(&fixture.restore("restored.db").unwrap());
     assert_eq!(restored[..90], old[..]);
     let new: Vec<i64> = restored[90..].iter().map(|(a, _)| *a).collect();
     assert_eq!(new, [1000, 1001]);

@@ -38,8 +38,8 @@ impl Default for RetryLimits {
             total: Duration::from_secs(30),
             attempt: Duration::from_secs(10),
             first_wait: Duration::from_millis(50),
-            longest_wait: Duration::from_millis(200),
-            attempts: 200,
+            longest_wait: Duration::from_millis(100),
+            attempts: 400,
         }
     }
 }

@@ -9,5 +9,7 @@ mod lease_faults;
 mod life_cycle;
 mod log_faults;
 mod outcomes;
+#[cfg(feature = "s3")]
+mod s3;
 mod support;
 mod world;
