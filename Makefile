@@ -35,7 +35,7 @@ lint: ## Format, clippy, documentation and scripts; warnings are errors
 	if command -v shellcheck >/dev/null; then shellcheck --shell=bash --exclude=SC2154 $(SCRIPTS); fi
 
 bench: ## The benchmarks, optimised
-	cargo bench --package haqlite
+	cargo bench --package haqlite --no-default-features
 
 fuzz: ## The tests with CASES cases for each property and simulation; FILTER narrows them
 	PROPTEST_CASES=$(CASES) bash .ci/test $(FILTER)
