@@ -55,12 +55,15 @@ impl Replicator {
         self.stop_writers()?;
         self.replica()?.stop_leading()?;
         if let Settled::Tail = self.settle()? {
+            let position = self.replica()?.boundary().position;
+            self.verify(position)?;
             self.shared.see(|view| view.caught_up = true);
-            return Ok(Some(self.replica()?.boundary().position));
+            return Ok(Some(position));
         }
         self.replica()?.follow()?;
         self.replica()?.ensure_generation()?;
-        let mut reader = CatchUp::new(self.replica()?.boundary().position, GROUP_BYTES);
+        let group_bytes = GROUP_BYTES.min(self.shared.timing.wal_cap / 4);
+        let mut reader = CatchUp::new(self.replica()?.boundary().position, group_bytes);
         let mut slots: Vec<SlotFile> = Vec::new();
         let mut next = reader.handle(CatchUpEvent::Poll)?;
         while let Some(effect) = next {

@@ -7,6 +7,7 @@ mod basics;
 mod followers;
 mod lease_faults;
 mod life_cycle;
+mod limits;
 mod log_faults;
 mod outcomes;
 #[cfg(feature = "s3")]
