@@ -30,7 +30,7 @@ impl NodeEngine {
         of_batch: impl FnOnce(BatchResult) -> Result<T>,
     ) -> Result<T> {
         if self.node.leads() {
-            match here() {
+            match here().map_err(|error| self.node.judge(error)) {
                 Err(error) if went_away(&error) => {}
                 done => return done,
             }

@@ -6,10 +6,24 @@ use super::shared::Shared;
 use crate::client::{Next, Repeat, Retry, RetryLimits, SendError};
 use crate::server::wire::{WriteRequest, WriteResponse};
 use crate::sqlite::{Once, Request};
-use crate::types::{BatchResult, Error, ErrorKind, Result};
+use crate::types::{BatchResult, Error, ErrorKind, Outcome, Result};
 
 /// Runs a forwarded write on this node, once per request id.
 pub(super) fn write_here(shared: &Arc<Shared>, request: &WriteRequest) -> Result<WriteResponse> {
+    try_here(shared, request).map_err(|error| deposed(shared, error))
+}
+
+/// A statement that a demotion interrupted was rolled back: to its caller the leader has changed, and
+/// nothing else happened.
+pub(super) fn deposed(shared: &Shared, error: Error) -> Error {
+    let rolled_back = error.kind() == ErrorKind::Interrupted && error.outcome() == Outcome::NotCommitted;
+    if !rolled_back || shared.gate.is_open() {
+        return error;
+    }
+    Error::new(ErrorKind::NotLeader, "the leadership ended while the statement ran").with_source(error)
+}
+
+fn try_here(shared: &Arc<Shared>, request: &WriteRequest) -> Result<WriteResponse> {
     let writer = &shared.connections()?.writer;
     if request.script {
         let scripts: Vec<&str> = request.statements.iter().map(|s| s.sql.as_str()).collect();
@@ -23,9 +37,8 @@ pub(super) fn write_here(shared: &Arc<Shared>, request: &WriteRequest) -> Result
     let encode = |result: &BatchResult| WriteResponse { result: result.clone(), replayed: true }.to_json();
     match writer.batch_once(&once, &request.statements, encode)? {
         Once::Ran(result) => Ok(WriteResponse { result, replayed: false }),
-        Once::Recorded { result, .. } => WriteResponse::from_json(&result).map_err(|e| {
-            e.context("the recorded result of the request").with_outcome(crate::types::Outcome::Committed)
-        }),
+        Once::Recorded { result, .. } => WriteResponse::from_json(&result)
+            .map_err(|e| e.context("the recorded result of the request").with_outcome(Outcome::Committed)),
     }
 }
 
@@ -91,5 +104,5 @@ impl Node {
 /// Whether the leadership went away before the write began.
 fn moved_away(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::NotLeader | ErrorKind::Fenced)
-        && error.outcome() == crate::types::Outcome::NotCommitted
+        && error.outcome() == Outcome::NotCommitted
 }

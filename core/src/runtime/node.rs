@@ -120,6 +120,11 @@ impl Node {
         self.shared.connections()
     }
 
+    /// What an error of a write here means to its caller, if the leadership ended meanwhile.
+    pub(crate) fn judge(&self, error: Error) -> Error {
+        super::forward::deposed(&self.shared, error)
+    }
+
     /// Whether writes run here.
     pub(crate) fn leads(&self) -> bool {
         self.shared.gate.is_open()

@@ -18,6 +18,7 @@ pub(crate) struct Settings {
     pub(crate) bucket: String,
     pub(crate) database: String,
     pub(crate) ship_ms: u64,
+    pub(crate) ttl_ms: u64,
     pub(crate) follower: bool,
 }
 
@@ -27,7 +28,8 @@ fn entry() {
     let Ok(settings) = std::env::var(CHILD) else { return };
     let settings: Settings = serde_json::from_str(&settings).unwrap();
     let commands = read_commands();
-    let mut node = builder(&settings.bucket, &settings.node, Duration::from_millis(settings.ship_ms));
+    let (ship, ttl) = (Duration::from_millis(settings.ship_ms), Duration::from_millis(settings.ttl_ms));
+    let mut node = builder(&settings.bucket, &settings.node, ship, ttl);
     if settings.follower {
         node = node.role(Role::Follower);
     }

@@ -26,7 +26,7 @@ fn a_process_with_an_open_database_ends_without_delay() {
 #[test]
 fn the_last_drop_of_a_handle_ships_what_was_committed_and_gives_the_lease_back() {
     let site = Site::new();
-    let first = crate::support::builder(&site.bucket(), "a", crate::support::NEVER);
+    let first = crate::support::builder(&site.bucket(), "a", crate::support::NEVER, crate::support::TTL);
     let first = first.open_blocking(site.database("a"), SCHEMA).unwrap();
     insert_all(&first, 0..10, 100);
     let clone = first.clone();

@@ -55,7 +55,7 @@ fn the_database_of_another_log_is_refused_and_stays_as_it_is_byte_by_byte() {
         db.close_blocking().unwrap();
     }
     let before = files(&site.database("a"));
-    let error = builder(&other.bucket(), "a", crate::support::SHIP)
+    let error = builder(&other.bucket(), "a", crate::support::SHIP, crate::support::TTL)
         .open_blocking(site.database("a"), SCHEMA)
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ForeignDatabase, "{error}");

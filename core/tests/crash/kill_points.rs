@@ -76,7 +76,7 @@ fn journal(site: &Site, node: &str) -> Option<PathBuf> {
 fn a_leader_killed_at_any_step_loses_nothing_that_it_acknowledged() {
     let missed = on_all(LEADER, |series| {
         // One file for all kills of a series: each begins in what the one before has left.
-        let site = Site::new();
+        let site = Site::patient();
         let mut acked = Vec::new();
         let kill = |(i, when): (usize, &u32)| {
             let path = (series.path)(&site, "a");
@@ -112,7 +112,7 @@ fn check_leader(site: &Site, acked: &[i64], confirmed: &[i64], at: &KillAt<'_>) 
 #[test]
 fn a_follower_killed_at_any_step_comes_back_to_what_the_log_is() {
     let missed = on_all(FOLLOWER, |series| {
-        let site = Site::new();
+        let site = Site::patient();
         let leader = site.open("a");
         let mut numbers = 0..;
         let kill = |when: &u32| {
@@ -142,7 +142,7 @@ fn a_follower_killed_at_any_step_comes_back_to_what_the_log_is() {
 
 #[test]
 fn a_node_killed_at_any_step_of_its_first_opening_opens_the_next_time() {
-    let site = Site::new();
+    let site = Site::patient();
     let leader = site.open("a");
     let numbers = Mutex::new(0..);
     lead(&leader, &mut *numbers.lock().unwrap());
@@ -221,7 +221,7 @@ fn assert_reached(missed: &[String], list: &[Series]) {
 #[test]
 fn a_tail_that_is_saved_names_its_rows() {
     // What the other tests rely on when they look for lost rows.
-    let site = Site::new();
+    let site = Site::patient();
     let db = site.open("a");
     let bookmark = insert(&db, 7, 100).unwrap();
     db.wait_durable_blocking(&bookmark, PATIENCE).unwrap();

@@ -20,7 +20,9 @@ fn cut_off() -> (Site, Process, HaQLite) {
     settings.ship_ms = u64::try_from(NEVER.as_millis()).unwrap();
     let first = Process::start(&settings, None);
     first.wait_for("open");
-    let second = builder(&site.bucket(), "b", SHIP).open_blocking(site.database("b"), "").unwrap();
+    let second = builder(&site.bucket(), "b", SHIP, crate::support::TTL)
+        .open_blocking(site.database("b"), "")
+        .unwrap();
     (site, first, second)
 }
 

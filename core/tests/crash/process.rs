@@ -36,6 +36,7 @@ impl Site {
             bucket: self.bucket(),
             database: self.database(node).to_str().unwrap().to_owned(),
             ship_ms: u64::try_from(SHIP.as_millis()).unwrap(),
+            ttl_ms: self.ttl_ms(),
             follower: false,
         }
     }
