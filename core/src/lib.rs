@@ -1,4 +1,40 @@
 //! haqlite: one SQLite database that survives the loss of a machine, with one line of code and a bucket.
+//!
+//! Several processes open the same database name on the same bucket. One of them leads: it takes writes and ships
+//! what SQLite commits to the bucket. The others follow with a live local copy, serve reads from it and forward
+//! writes. When the leader dies, another node takes over.
+//!
+//! ```no_run
+//! use haqlite::{HaQLite, SqlValue};
+//!
+//! # async fn quick_start() -> haqlite::Result<()> {
+//! let db = HaQLite::builder()
+//!     .bucket("s3://my-bucket")
+//!     .open("/data/my.db", "CREATE TABLE IF NOT EXISTS users (id INTEGER PRIMARY KEY, name TEXT);")
+//!     .await?;
+//!
+//! // Writes: forwarded to the leader automatically.
+//! let added = db.execute("INSERT INTO users (name) VALUES (?1)", &[SqlValue::Text("Alice".into())])?;
+//!
+//! // Reads: always local.
+//! let count: i64 = db.query_row_local("SELECT COUNT(*) FROM users", &[], |row| row.get(0))?;
+//!
+//! // Not needed in general, but now Alice survives the loss of this machine.
+//! db.wait_durable(&added.bookmark, std::time::Duration::from_secs(10)).await?;
+//!
+//! db.close().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - [`HaQLite`] is the handle with the SQL verbs, [`Builder`] opens it, [`HaQLite::local`] opens one without a
+//!   cluster.
+//! - A write that returned is committed on the leader; [`HaQLite::wait_durable`] waits until the bucket has it.
+//!   [`Durability`] says what can be lost in between.
+//! - An [`Error`] has a kind, what to do, and an [`Outcome`], what became of the write.
+//! - [`Restore`] makes a database from the bucket alone.
+//! - [`bucket::Bucket`] and [`lease_store::LeaseStore`] are the ports for stores of your own; [`bucket::laws`] and
+//!   [`lease_store::laws`] are what they must keep.
 
 #[cfg(not(unix))]
 compile_error!("haqlite needs Unix: its log capture stands on POSIX locks and shared memory");

@@ -9,7 +9,8 @@ pub struct CoordinatorConfig {
     pub follower_pull_interval: Duration,
     /// The lease's timing; the defaults of [`LeaseConfig`] if not given.
     pub lease: Option<LeaseConfig>,
-    /// The hard limit of the WAL in bytes. At the limit writers wait, then hear `Backpressure`.
+    /// The hard limit of the WAL in bytes, which only one transaction goes beyond. From half of it on writers wait
+    /// for the log to catch up, then hear `Backpressure`.
     pub wal_cap_bytes: u64,
 }
 
