@@ -157,6 +157,52 @@ fn a_late_answer_to_an_earlier_leadership_is_not_taken_for_one_to_this() {
     world.end([a]);
 }
 
+#[test]
+fn a_late_answer_finds_the_next_leadership_idle_and_does_nothing() {
+    let world = World::new();
+    let (road, way) = (world.road(), world.leases.way());
+    let late = LateAnswers { bucket: road.bucket.clone(), delay: Arc::default() };
+    let a = node_on("a", late.clone(), way.clone()).open_blocking(world.path("a"), SCHEMA).unwrap();
+    insert_durably(&a, "one");
+    *late.delay.lock().unwrap() = Some(Duration::from_secs(4));
+    insert(&a, "two");
+    eventually("the slot is there", || world.restored_texts().len() == 2);
+    way.set(Way::Cut);
+    eventually("a follows", || !leads(&a));
+    way.set(Way::Open);
+    eventually("a leads again", || leads(&a));
+    std::thread::sleep(Duration::from_secs(4));
+    insert_durably(&a, "three");
+    assert_eq!(world.restored_texts(), ["one", "three", "two"]);
+    world.end([a]);
+}
+
+#[test]
+fn a_write_whose_slot_belongs_to_the_second_leader_after_is_lost_however_the_node_came_there() {
+    let world = World::new();
+    let (a, road, way) = world.open_exposed("a");
+    insert_durably(&a, "one");
+    road.weather(|call| if puts_slot(call) { Fault::Refuse } else { Fault::None });
+    let lost = insert(&a, "never shipped").bookmark;
+    way.set(Way::Cut);
+    eventually("a follows", || !leads(&a));
+    // Two leaderships go by, so that what comes first after a's tail is not of the epoch that owns it.
+    for name in ["b", "c"] {
+        let leader = world.open(name);
+        eventually("another leads", || leads(&leader));
+        insert_durably(&leader, name);
+        leader.close_blocking().unwrap();
+    }
+    road.clear();
+    way.set(Way::Open);
+    eventually("a leads again", || leads(&a));
+    for waited in [a.wait_for_blocking(&lost, SOON), a.wait_durable_blocking(&lost, SOON)] {
+        assert_eq!(waited.unwrap_err().kind(), ErrorKind::BookmarkLost);
+    }
+    assert_eq!(world.restored_texts(), ["b", "c", "one"]);
+    world.end([a]);
+}
+
 /// A bucket that does things at once and answers the next creation of a slot late.
 #[derive(Clone)]
 struct LateAnswers {

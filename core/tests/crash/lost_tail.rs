@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use haqlite::HaQLite;
+use haqlite::{Event, HaQLite};
 
 use crate::process::Process;
 use crate::support::{
@@ -44,6 +44,11 @@ fn a_diverged_tail_is_saved_and_undone_and_the_node_is_the_log_again() {
     assert_eq!(lost.len(), 41);
 
     let first = site.open("a");
+    // It was found lost while the database opened: the first who listens is told.
+    let (tell, told) = std::sync::mpsc::channel();
+    let _subscription = first.subscribe(move |event| tell.send(event).unwrap()).unwrap();
+    let report = told.recv_timeout(PATIENCE).unwrap();
+    assert!(matches!(&report, Event::TailLost { request_ids, .. } if request_ids.len() == 1), "{report:?}");
     is_whole(&first);
     first.wait_for_blocking(&insert(&second, 131, 100).unwrap(), PATIENCE).unwrap();
     let rows = rows_of(&first);
