@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::engine::{EachRow, Engine, EngineSession, EngineTransaction};
-use crate::runtime::Node;
+use crate::runtime::{Node, moved_away};
 use crate::server::wire::WriteRequest;
 use crate::sqlite::{Connection, ConnectionOptions, Place, RowCursor, backup};
 use crate::types::{
@@ -31,7 +31,7 @@ impl NodeEngine {
     ) -> Result<T> {
         if self.node.leads() {
             match here().map_err(|error| self.node.judge(error)) {
-                Err(error) if went_away(&error) => {}
+                Err(error) if moved_away(&error) => {}
                 done => return done,
             }
         }
@@ -160,11 +160,6 @@ fn only(batch: BatchResult) -> Result<(ExecuteResult, Rows)> {
         let message = format!("the leader ran the statement (bookmark {bookmark}) and gave no result");
         Error::new(ErrorKind::Internal, message).with_outcome(Outcome::Committed)
     })
-}
-
-fn went_away(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::NotLeader | ErrorKind::Fenced)
-        && error.outcome() == Outcome::NotCommitted
 }
 
 fn local_only(options: &ReadOptions) -> Result<()> {

@@ -106,8 +106,8 @@ impl Node {
     }
 }
 
-/// Whether the leadership went away before the write began.
-fn moved_away(error: &Error) -> bool {
+/// Whether the leadership went away before the write took place.
+pub(crate) fn moved_away(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::NotLeader | ErrorKind::Fenced)
         && error.outcome() == Outcome::NotCommitted
 }

@@ -37,6 +37,7 @@ pub(crate) use blocking::run_blocking;
 pub(crate) use clock::now as boot_clock;
 pub(crate) use complete::complete;
 pub use events::Subscription;
+pub(crate) use forward::moved_away;
 pub(crate) use node::{Node, NodeOptions, lease_key};
 pub(crate) use restore_database::{RestoreOptions, restore_database};
 pub use role_events::RoleEvents;

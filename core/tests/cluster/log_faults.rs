@@ -10,7 +10,7 @@ use haqlite::bucket::{
 use haqlite::{CoordinatorConfig, ErrorKind, Event, HaQLite, Result, Role};
 
 use crate::support::{SCHEMA, count, eventually, insert, leads};
-use crate::world::{Way, World, config, node_on, object, puts_slot, slot_key, wait};
+use crate::world::{LeaseWay, Way, World, config, node_on, object, puts_slot, slot_key, wait};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -142,10 +142,7 @@ fn a_late_answer_to_an_earlier_leadership_is_not_taken_for_one_to_this() {
     *late.delay.lock().unwrap() = Some(Duration::from_secs(4));
     insert(&a, "two");
     eventually("the slot is there", || world.restored_texts().len() == 2);
-    way.set(Way::Cut);
-    eventually("a follows", || !leads(&a));
-    way.set(Way::Open);
-    eventually("a leads again", || leads(&a));
+    lose_and_regain_the_lease(&a, &way);
     // The first slot of the next leadership does not come through.
     road.weather(|call| if puts_slot(call) { Fault::Refuse } else { Fault::None });
     let three = insert(&a, "three").bookmark;
@@ -167,10 +164,7 @@ fn a_late_answer_finds_the_next_leadership_idle_and_does_nothing() {
     *late.delay.lock().unwrap() = Some(Duration::from_secs(4));
     insert(&a, "two");
     eventually("the slot is there", || world.restored_texts().len() == 2);
-    way.set(Way::Cut);
-    eventually("a follows", || !leads(&a));
-    way.set(Way::Open);
-    eventually("a leads again", || leads(&a));
+    lose_and_regain_the_lease(&a, &way);
     std::thread::sleep(Duration::from_secs(4));
     insert_durably(&a, "three");
     assert_eq!(world.restored_texts(), ["one", "three", "two"]);
@@ -201,6 +195,13 @@ fn a_write_whose_slot_belongs_to_the_second_leader_after_is_lost_however_the_nod
     }
     assert_eq!(world.restored_texts(), ["b", "c", "one"]);
     world.end([a]);
+}
+
+fn lose_and_regain_the_lease(a: &HaQLite, way: &LeaseWay) {
+    way.set(Way::Cut);
+    eventually("a follows", || !leads(a));
+    way.set(Way::Open);
+    eventually("a leads again", || leads(a));
 }
 
 /// A bucket that does things at once and answers the next creation of a slot late.
