@@ -325,6 +325,10 @@ impl Replicator {
 
     /// Notes a failure of following. What more time may mend is tried again; the rest stops the node.
     pub(super) fn failed(&mut self, error: Error) {
+        if self.shared.is_closing() {
+            // What a close cuts short is no trouble.
+            return;
+        }
         let final_kind = matches!(
             error.kind(),
             ErrorKind::Corrupt
