@@ -203,3 +203,20 @@ fn after_close_everything_is_closed_and_closing_again_is_nothing() {
     }
     world.end([]);
 }
+
+#[test]
+fn a_close_is_no_trouble_to_anybody() {
+    let world = World::new();
+    let (a, b) = (world.open("a"), world.open("b"));
+    let (tell, told) = std::sync::mpsc::channel();
+    let listen = |db: &HaQLite| {
+        let tell = tell.clone();
+        db.subscribe(move |event| drop(tell.send(event))).unwrap()
+    };
+    let _subscriptions = (listen(&a), listen(&b));
+    insert(&b, "one");
+    world.end([a, b]);
+    std::thread::sleep(Duration::from_millis(200));
+    let trouble: Vec<Event> = told.try_iter().filter(|e| matches!(e, Event::Degraded(_))).collect();
+    assert_eq!(trouble, []);
+}
