@@ -85,7 +85,7 @@ const REGISTRY_HOSTS: &[&str] = &[
     concat!("static.crates", ".io"),
     concat!("registry.npmjs", ".org"),
     concat!("files.pythonhosted", ".org"),
-    concat!("pypi.org", "/simple"),
+    concat!("pypi", ".org/simple"),
     concat!("repo1.maven", ".org"),
     concat!("proxy.golang", ".org"),
     concat!("deb.debian", ".org"),
@@ -94,7 +94,7 @@ const REGISTRY_HOSTS: &[&str] = &[
 /// Files that name registries by their nature, and the only hosts that they may name: the public ones.
 const LOCK_FILES: &[&str] = &["Cargo.lock", "package-lock.json", "uv.lock"];
 const LOCK_HOSTS: &[&str] =
-    &["github.com", "pypi.org", concat!("registry.npmjs", ".org"), concat!("files.pythonhosted", ".org")];
+    &["github.com", concat!("pypi", ".org"), concat!("registry.npmjs", ".org"), concat!("files.pythonhosted", ".org")];
 
 #[test]
 fn imports_point_down() {
