@@ -93,8 +93,12 @@ const REGISTRY_HOSTS: &[&str] = &[
 
 /// Files that name registries by their nature, and the only hosts that they may name: the public ones.
 const LOCK_FILES: &[&str] = &["Cargo.lock", "package-lock.json", "uv.lock"];
-const LOCK_HOSTS: &[&str] =
-    &["github.com", concat!("pypi", ".org"), concat!("registry.npmjs", ".org"), concat!("files.pythonhosted", ".org")];
+const LOCK_HOSTS: &[&str] = &[
+    "github.com",
+    concat!("pypi", ".org"),
+    concat!("registry.npmjs", ".org"),
+    concat!("files.pythonhosted", ".org"),
+];
 
 #[test]
 fn imports_point_down() {
