@@ -337,7 +337,7 @@ fn tracked_files() -> Vec<PathBuf> {
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    Path::new(&std::env::var("CARGO_MANIFEST_DIR").expect("cargo says where the crate is")).join("..")
 }
 
 fn file_name(path: &Path) -> &str {
