@@ -8,7 +8,7 @@ use super::draft::{Author, Prepared};
 use super::replicator::{Replicator, State};
 use super::shared::Message;
 use crate::election::{Event, Tenure};
-use crate::replication::{PutAnswer, Shipper, ShipperEffect, ShipperEvent};
+use crate::replication::{Shipper, ShipperEffect, ShipperEvent};
 use crate::sqlite::Shut;
 use crate::types::{Epoch, Error, ErrorKind, Result};
 
@@ -27,8 +27,6 @@ pub(super) struct Leading {
     pub(super) over: bool,
 }
 
-/// How long one answer of the bucket is waited for; afterwards it is ambiguous.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// For how long the replicator waits for the writer's mutex at a time.
 const CUT_PATIENCE: Duration = Duration::from_millis(50);
 /// So many bytes of the WAL are shipped without waiting for the interval.
@@ -139,21 +137,17 @@ impl Replicator {
                 })?;
                 let log = self.shared.log.clone();
                 self.spawn(async move {
-                    let put = log.create_slot(txid, prepared.body(), prepared.timestamp_ms);
-                    match tokio::time::timeout(ANSWER_TIMEOUT, put).await {
-                        Ok((answer, error)) => (ShipperEvent::Put(answer), error),
-                        Err(_) => (ShipperEvent::Put(PutAnswer::Ambiguous), Some(late())),
-                    }
+                    let (answer, error) = log.create_slot(txid, prepared.body(), prepared.timestamp_ms).await;
+                    (ShipperEvent::Put(answer), error)
                 });
                 Ok(None)
             }
             ShipperEffect::ReadSlot(txid) => {
                 let log = self.shared.log.clone();
                 self.spawn(async move {
-                    match tokio::time::timeout(ANSWER_TIMEOUT, log.slot(txid)).await {
-                        Ok(Ok(slot)) => (ShipperEvent::Slot(slot.map(|slot| slot.facts)), None),
-                        Ok(Err(error)) => (ShipperEvent::ReadFailed, Some(error)),
-                        Err(_) => (ShipperEvent::ReadFailed, Some(late())),
+                    match log.slot(txid).await {
+                        Ok(slot) => (ShipperEvent::Slot(slot.map(|slot| slot.facts)), None),
+                        Err(error) => (ShipperEvent::ReadFailed, Some(error)),
                     }
                 });
                 Ok(None)
@@ -161,10 +155,9 @@ impl Replicator {
             ShipperEffect::ReadFloor => {
                 let log = self.shared.log.clone();
                 self.spawn(async move {
-                    match tokio::time::timeout(ANSWER_TIMEOUT, log.floor()).await {
-                        Ok(Ok(floor)) => (ShipperEvent::Floor(floor), None),
-                        Ok(Err(error)) => (ShipperEvent::ReadFailed, Some(error)),
-                        Err(_) => (ShipperEvent::ReadFailed, Some(late())),
+                    match log.floor().await {
+                        Ok(floor) => (ShipperEvent::Floor(floor), None),
+                        Err(error) => (ShipperEvent::ReadFailed, Some(error)),
                     }
                 });
                 Ok(None)
@@ -318,9 +311,4 @@ impl Replicator {
         self.shared.gate.shut_tenure(tenure.0, Shut::NotLeader { leader: None });
         self.shared.tell_election(Event::Stalled { tenure });
     }
-}
-
-fn late() -> Error {
-    let message = format!("the bucket did not answer within {ANSWER_TIMEOUT:?}");
-    Error::new(ErrorKind::StoreUnavailable, message)
 }
