@@ -145,8 +145,20 @@ impl Process {
         self.wait();
     }
 
+    /// Stops it, and returns when none of its threads runs any more: the signal alone reaches them one by one.
+    #[track_caller]
     pub(crate) fn stop(&self) {
         self.signal(Signal::STOP);
+        eventually("stopped", || self.is_stopped());
+    }
+
+    /// Whether every thread is in the state "T" of `proc(5)`.
+    fn is_stopped(&self) -> bool {
+        let Ok(threads) = std::fs::read_dir(format!("/proc/{}/task", self.child.id())) else { return true };
+        threads.flatten().all(|thread| {
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with('T'))
+        })
     }
 
     pub(crate) fn go_on(&self) {
