@@ -56,7 +56,8 @@ pub use database::{Builder, HaQLite, Restore, RestoredDatabase, Session, Transac
 pub use runtime::{RoleEvents, Subscription};
 pub use sqlite::{LocalRow, RowCursor};
 pub use types::{
-    BatchResult, Bookmark, Consistency, CoordinatorConfig, Durability, Error, ErrorKind, Event,
+    BatchResult, Bookmark, Compaction, Consistency, CoordinatorConfig, Durability, Error, ErrorKind, Event,
     ExecuteResult, FromColumn, FromValue, HaMode, LeaseConfig, NodeId, Outcome, Params, Position,
-    ReadOptions, Result, Role, Row, Rows, SqlValue, Statement, Status, TxMode, ValueRef, validate_mode_role,
+    ReadOptions, Result, Retention, Role, Row, Rows, SqlValue, Statement, Status, TxMode, ValueRef,
+    validate_mode_role,
 };

@@ -31,6 +31,15 @@ pub enum Key {
         /// The last slot.
         max: Txid,
     },
+    /// What is kept beside a compacted file or a snapshot: its hash and its links.
+    Facts {
+        /// 1 to 9.
+        level: u8,
+        /// The first slot.
+        min: Txid,
+        /// The last slot.
+        max: Txid,
+    },
     /// What the probe of a store writes and deletes.
     Probe(String),
 }
@@ -54,6 +63,9 @@ impl Key {
                     min.get(),
                     max.get()
                 )
+            }
+            Key::Facts { level, min, max } => {
+                format!("{root}_facts/{level:04x}/{:016x}-{:016x}.json", min.get(), max.get())
             }
             Key::Probe(name) => format!("{root}_probe/{name}"),
         }

@@ -9,7 +9,8 @@ use crate::bucket::{Bucket, S3Credentials};
 use crate::lease_store::LeaseStore;
 use crate::runtime::{Node, NodeOptions, lease_key, run_blocking};
 use crate::types::{
-    CoordinatorConfig, Durability, Error, ErrorKind, HaMode, NodeId, Result, Role, validate_mode_role,
+    Compaction, CoordinatorConfig, Durability, Error, ErrorKind, HaMode, NodeId, Result, Retention, Role,
+    validate_mode_role,
 };
 
 /// How a database of a cluster is opened. [`Builder::bucket`] is enough; everything else has a default.
@@ -44,6 +45,10 @@ pub struct Builder {
     mode: HaMode,
     role: Option<Role>,
     durability: Durability,
+    compaction: Compaction,
+    retention: Retention,
+    verify_interval: Option<Duration>,
+    spool_limit: u64,
     coordinator_config: CoordinatorConfig,
     open_timeout: Duration,
     adopt: bool,
@@ -70,6 +75,10 @@ impl Builder {
             mode: HaMode::SingleWriter,
             role: None,
             durability: Durability::default(),
+            compaction: Compaction::default(),
+            retention: Retention::default(),
+            verify_interval: None,
+            spool_limit: 1 << 30,
             coordinator_config: CoordinatorConfig::default(),
             open_timeout: Duration::from_secs(30),
             adopt: false,
@@ -203,6 +212,31 @@ impl Builder {
         self
     }
 
+    /// How the leader compacts the log and when it makes snapshots.
+    pub fn compaction(mut self, compaction: Compaction) -> Builder {
+        self.compaction = compaction;
+        self
+    }
+
+    /// For how long the log's past is kept.
+    pub fn retention(mut self, retention: Retention) -> Builder {
+        self.retention = retention;
+        self
+    }
+
+    /// How often the leader reads the whole log and checks it; never by default.
+    pub fn verify_interval(mut self, interval: impl Into<Option<Duration>>) -> Builder {
+        self.verify_interval = interval.into();
+        self
+    }
+
+    /// How many bytes of batches the leader keeps on its disk while the bucket is away, 1 GiB by default; then
+    /// writers hear `Backpressure`.
+    pub fn spool_limit(mut self, bytes: u64) -> Builder {
+        self.spool_limit = bytes;
+        self
+    }
+
     /// Timing of the coordination.
     pub fn coordinator_config(mut self, config: CoordinatorConfig) -> Builder {
         self.coordinator_config = config;
@@ -246,7 +280,10 @@ impl Builder {
     }
 
     fn node_options(self, path: &Path, schema: &str, stores: Stores) -> Result<NodeOptions> {
-        let Durability::Continuous { interval } = self.durability;
+        let interval = match self.durability {
+            Durability::Continuous { interval } | Durability::Checkpoint { interval, .. } => interval,
+            Durability::Cloud => Duration::from_millis(1),
+        };
         if interval.is_zero() {
             let message = "the shipping interval is zero: the smallest useful one is a millisecond";
             return Err(Error::new(ErrorKind::InvalidConfig, message));
@@ -278,6 +315,11 @@ impl Builder {
             port: self.forwarding_port,
             secret: self.secret,
             lease: self.coordinator_config.lease,
+            durability: self.durability,
+            compaction: self.compaction,
+            retention: self.retention,
+            verify_interval: self.verify_interval,
+            spool_limit: self.spool_limit,
             ship_interval: interval,
             pull_interval: self.coordinator_config.follower_pull_interval,
             wal_cap_bytes: self.coordinator_config.wal_cap_bytes,

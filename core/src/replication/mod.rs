@@ -4,6 +4,7 @@
 mod catch_up;
 #[cfg(test)]
 mod catch_up_tests;
+mod facts;
 mod floor;
 mod genesis;
 mod journal;
@@ -18,6 +19,7 @@ mod shipper_tests;
 mod slot;
 
 pub(crate) use catch_up::{CatchUp, CatchUpEffect, CatchUpEvent};
+pub(crate) use facts::Facts;
 pub(crate) use floor::Floor;
 pub(crate) use genesis::Genesis;
 pub(crate) use journal::{Journal, MainFile, RECORD_BYTES, Record, RecordKind};

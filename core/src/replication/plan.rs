@@ -11,6 +11,8 @@ pub(crate) struct LogFile {
     pub(crate) max: Txid,
     /// Bytes.
     pub(crate) size: u64,
+    /// When it was written, by the store's clock, in milliseconds since 1970.
+    pub(crate) modified_ms: i64,
 }
 
 /// The files to merge, oldest first, and the slot that they reach.

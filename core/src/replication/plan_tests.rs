@@ -2,7 +2,7 @@ use super::plan::{LogFile, plan_restore};
 use crate::types::Txid;
 
 fn file(level: u8, min: u64, max: u64) -> LogFile {
-    LogFile { level, min: Txid::new(min), max: Txid::new(max), size: 1 }
+    LogFile { level, min: Txid::new(min), max: Txid::new(max), size: 1, modified_ms: 0 }
 }
 
 fn ends(files: &[LogFile], from: u64, target: Option<u64>) -> Result<Vec<(u8, u64, u64)>, String> {

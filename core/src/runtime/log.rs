@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::bucket::{Body, Bucket, Key, Layout, Put, PutMode, PutOptions, Range};
 use crate::ltx::{Decoder, Header};
-use crate::replication::{Floor, Genesis, LogFile, PutAnswer, SlotFacts};
+use crate::replication::{Facts, Floor, Genesis, LogFile, PutAnswer, SlotFacts};
 use crate::types::{Chain, Epoch, Error, ErrorKind, Result, Txid};
 
 /// The log in its bucket: slots, genesis, floor. Reads and writes objects, decides nothing.
@@ -123,6 +123,16 @@ impl Log {
         }
     }
 
+    /// What is kept beside the file; `None` for a slot, and for a file of another tool.
+    pub(crate) async fn facts(&self, file: &LogFile) -> Result<Option<Facts>> {
+        if file.level == 0 {
+            return Ok(None);
+        }
+        let key = self.key(&Key::Facts { level: file.level, min: file.min, max: file.max });
+        let object = limited(self.bucket.get(&key, Range::Whole)).await?;
+        object.map(|object| Facts::decode(&object.body)).transpose()
+    }
+
     /// Every file of the log above the floor: compactions and snapshots first, slots last, so that a slot
     /// that was compacted meanwhile is not missed.
     pub(crate) async fn list(&self) -> Result<Vec<LogFile>> {
@@ -135,7 +145,13 @@ impl Log {
                 for object in &page.objects {
                     let key = Key::parse_file(&object.key, level, &self.root, self.layout);
                     if let Some(Key::File { level, min, max }) = key {
-                        files.push(LogFile { level, min, max, size: object.size });
+                        files.push(LogFile {
+                            level,
+                            min,
+                            max,
+                            size: object.size,
+                            modified_ms: object.last_modified_ms,
+                        });
                     }
                 }
                 after = page.objects.last().map(|object| object.key.clone());

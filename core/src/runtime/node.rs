@@ -19,7 +19,8 @@ use crate::lease_store::LeaseStore;
 use crate::server::wire::{CampaignRequest, WriteRequest};
 use crate::sqlite::Shut;
 use crate::types::{
-    Bookmark, Error, ErrorKind, LeaseConfig, Monotonic, NodeId, Result, Role, Statement, Status,
+    Bookmark, Compaction, Durability, Error, ErrorKind, LeaseConfig, Monotonic, NodeId, Result, Retention,
+    Role, Statement, Status,
 };
 
 /// One open database of a cluster: its threads, its tasks, its server, on a tokio runtime of its own.
@@ -53,6 +54,12 @@ pub(crate) struct NodeOptions {
     pub(crate) port: Option<u16>,
     pub(crate) secret: Option<String>,
     pub(crate) lease: Option<LeaseConfig>,
+    pub(crate) durability: Durability,
+    pub(crate) compaction: Compaction,
+    pub(crate) retention: Retention,
+    pub(crate) verify_interval: Option<Duration>,
+    /// Bytes.
+    pub(crate) spool_limit: u64,
     pub(crate) ship_interval: Duration,
     pub(crate) pull_interval: Duration,
     pub(crate) wal_cap_bytes: u64,

@@ -15,7 +15,8 @@ use crate::election::{self, Tenure};
 use crate::replication::ShipperEvent;
 use crate::sqlite::{CheckpointProgress, Gate, ReadPool, Shut, Writer};
 use crate::types::{
-    Bookmark, Epoch, Error, ErrorKind, Monotonic, NodeId, Position, Result, Role, SessionId, Status, Txid,
+    Bookmark, Compaction, Durability, Epoch, Error, ErrorKind, Monotonic, NodeId, Position, Result,
+    Retention, Role, SessionId, Status, Txid,
 };
 
 /// What all parts of a node share. Decisions are made by the lease task and the replicator; others read the
@@ -28,6 +29,7 @@ pub(crate) struct Shared {
     pub(super) node: NodeId,
     pub(super) address: String,
     pub(super) timing: Timing,
+    pub(super) settings: Settings,
     pub(super) events: Events,
     pub(super) peers: Peers,
     /// The connections, from when there is a database at the path.
@@ -47,6 +49,21 @@ pub(crate) struct Shared {
 pub(crate) struct Connections {
     pub(crate) writer: Arc<Writer>,
     pub(crate) pool: ReadPool,
+}
+
+/// What the application chose of the log's life.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// What an acknowledged write has survived.
+    pub(crate) durability: Durability,
+    /// Levels and snapshots.
+    pub(crate) compaction: Compaction,
+    /// What is kept.
+    pub(crate) retention: Retention,
+    /// How often the whole log is checked.
+    pub(crate) verify_interval: Option<Duration>,
+    /// How many bytes wait on the disk for the bucket at most.
+    pub(crate) spool_limit: u64,
 }
 
 /// How often and how long.
@@ -90,6 +107,7 @@ pub(crate) struct View {
     /// Since when something is not shipped, or not applied.
     pub(crate) behind_since: Option<Monotonic>,
     pub(crate) unshipped_bytes: u64,
+    pub(crate) spool_bytes: u64,
     pub(crate) last_error: Option<(ErrorKind, String)>,
     /// The same of the lease store.
     pub(crate) lease_error: Option<(ErrorKind, String)>,
@@ -280,6 +298,7 @@ impl Shared {
         status.applied = view.applied.txid;
         status.lag = view.behind_since.map_or(Duration::ZERO, |since| clock::now().since(since));
         status.lag_bytes = view.unshipped_bytes;
+        status.spool_bytes = view.spool_bytes;
         status.last_error = view.last_error.or(view.lease_error);
         status.lost_tails = self.files.lost_tails();
         status
@@ -304,6 +323,7 @@ impl View {
             caught_up: false,
             behind_since: None,
             unshipped_bytes: 0,
+            spool_bytes: 0,
             last_error: None,
             lease_error: None,
             epochs: Vec::new(),

@@ -18,7 +18,7 @@ use super::node::{Node, NodeOptions, block_on};
 use super::peers::Peers;
 use super::replicator::{Replicator, State};
 use super::service::NodeService;
-use super::shared::{Message, Shared, Timing, View};
+use super::shared::{Message, Settings, Shared, Timing, View};
 use crate::bucket::probe;
 use crate::client::{Forwarder, advertised_address, host_name, parse_address};
 use crate::election::{Election, ElectionConfig, Event, Tenure};
@@ -114,6 +114,13 @@ fn share(
             pull: options.pull_interval,
             ttl,
             wal_cap: options.wal_cap_bytes,
+        },
+        settings: Settings {
+            durability: options.durability,
+            compaction: options.compaction.clone(),
+            retention: options.retention.clone(),
+            verify_interval: options.verify_interval,
+            spool_limit: options.spool_limit,
         },
         events: Events::new(),
         peers: Peers::default(),

@@ -12,6 +12,27 @@ pub enum Durability {
         /// The longest time between two shipments while there is something to ship.
         interval: Duration,
     },
+    /// As `Continuous`, but nothing is shipped before one of the three limits is reached: one slot per
+    /// checkpoint, so that pages that change again and again are uploaded once. A crash can lose as much as
+    /// the limits allow; a close ships the rest.
+    Checkpoint {
+        /// The longest time between two shipments while there is something to ship.
+        interval: Duration,
+        /// So many commits are shipped without waiting for the interval.
+        commits: u64,
+        /// So many bytes of the WAL are shipped without waiting for the interval. The WAL's limit has to be at
+        /// least twice this.
+        wal_bytes: u64,
+    },
+    /// A write is acknowledged when the slot that holds it is confirmed: whatever crashes, it stays. Writers
+    /// at one time share slots.
+    Cloud,
+}
+
+impl Durability {
+    /// `Checkpoint` with its defaults: 15 s, 10,000 commits, 64 MiB.
+    pub const CHECKPOINT: Durability =
+        Durability::Checkpoint { interval: Duration::from_secs(15), commits: 10_000, wal_bytes: 64 << 20 };
 }
 
 impl Default for Durability {

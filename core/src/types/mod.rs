@@ -18,6 +18,7 @@ mod statement;
 mod status;
 mod transaction_mode;
 mod txid;
+mod upkeep;
 mod value;
 mod value_ref;
 
@@ -39,5 +40,6 @@ pub use statement::{BatchResult, ExecuteResult, Statement};
 pub use status::Status;
 pub use transaction_mode::TxMode;
 pub use txid::Txid;
+pub use upkeep::{Compaction, Retention};
 pub use value::{Params, SqlValue};
 pub use value_ref::{FromColumn, ValueRef};

@@ -23,6 +23,8 @@ pub struct Status {
     pub lag: Duration,
     /// How many bytes of the WAL are not shipped yet (leader).
     pub lag_bytes: u64,
+    /// How many bytes of batches wait on the local disk for the bucket (leader).
+    pub spool_bytes: u64,
     /// The last thing that went wrong in the background.
     pub last_error: Option<(ErrorKind, String)>,
     /// Files with local commits that never reached the log.
@@ -41,6 +43,7 @@ impl Status {
             applied: Txid::ZERO,
             lag: Duration::ZERO,
             lag_bytes: 0,
+            spool_bytes: 0,
             last_error: None,
             lost_tails: Vec::new(),
         }
