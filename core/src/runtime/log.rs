@@ -165,6 +165,19 @@ impl Log {
         Ok(files)
     }
 
+    /// The first slot beyond `txid` that a listing shows: one request.
+    pub(crate) async fn first_slot_after(&self, txid: Txid) -> Result<Option<Txid>> {
+        let prefix = Key::level_prefix(0, &self.root, self.layout);
+        let page = limited(self.bucket.list(&prefix, Some(&self.key(&Key::slot(txid))))).await?;
+        let slots = page.objects.iter().filter_map(|object| {
+            match Key::parse_file(&object.key, 0, &self.root, self.layout)? {
+                Key::File { min, max, .. } if min > txid && min == max => Some(min),
+                _ => None,
+            }
+        });
+        Ok(slots.min())
+    }
+
     /// A file of a listing, whole.
     pub(crate) async fn fetch(&self, file: &LogFile) -> Result<Fetched> {
         let key = self.key(&Key::File { level: file.level, min: file.min, max: file.max });

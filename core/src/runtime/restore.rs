@@ -21,6 +21,8 @@ pub(crate) struct Restored {
     pub(crate) size: u32,
     /// Whether another tool wrote any of the files.
     pub(crate) foreign: bool,
+    /// Whether another tool wrote the newest one. A slot of ours after another tool's is its adoption.
+    pub(crate) foreign_end: bool,
 }
 
 /// How many files are fetched ahead.
@@ -104,6 +106,7 @@ impl Restore {
             page_size: header.page_size,
             size: header.commit.get(),
             foreign: was_foreign || header.is_foreign(),
+            foreign_end: header.is_foreign(),
         });
         Ok(())
     }
