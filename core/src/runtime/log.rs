@@ -167,7 +167,7 @@ impl Log {
 
     /// A file of a listing, whole.
     pub(crate) async fn fetch(&self, file: &LogFile) -> Result<Fetched> {
-        let key = self.key(&Key::File { level: file.level, min: file.min, max: file.max });
+        let key = self.file_key(file);
         let gone = || Error::new(ErrorKind::StoreUnavailable, format!("{key} was deleted while it was read"));
         self.fetch_key(&key).await?.ok_or_else(gone)
     }
@@ -198,6 +198,16 @@ impl Log {
         Ok(Some(Fetched::Staged(staged, offset)))
     }
 
+    /// The bucket.
+    pub(super) fn bucket(&self) -> &Arc<dyn Bucket> {
+        &self.bucket
+    }
+
+    /// The key of a file of a listing.
+    pub(super) fn file_key(&self, file: &LogFile) -> String {
+        self.key(&Key::File { level: file.level, min: file.min, max: file.max })
+    }
+
     fn key(&self, key: &Key) -> String {
         key.path(&self.root, self.layout)
     }
@@ -211,7 +221,7 @@ fn write(file: &mut File, bytes: &[u8]) -> io::Result<()> {
 /// Answers of the bucket are waited for so long, then the request counts as failed.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-async fn limited<T>(request: impl Future<Output = Result<T>>) -> Result<T> {
+pub(super) async fn limited<T>(request: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::time::timeout(ANSWER_TIMEOUT, request).await.unwrap_or_else(|_| {
         let message = format!("the bucket did not answer within {ANSWER_TIMEOUT:?}");
         Err(Error::new(ErrorKind::StoreUnavailable, message))

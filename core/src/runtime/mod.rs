@@ -20,6 +20,9 @@ mod lease;
 mod local_files;
 mod log;
 mod node;
+mod object_reader;
+#[cfg(test)]
+mod object_reader_tests;
 mod peers;
 mod promote;
 mod replica;
