@@ -10,6 +10,7 @@ mod genesis;
 mod journal;
 #[cfg(test)]
 mod journal_tests;
+mod pace;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
@@ -23,6 +24,7 @@ pub(crate) use facts::Facts;
 pub(crate) use floor::Floor;
 pub(crate) use genesis::Genesis;
 pub(crate) use journal::{Journal, MainFile, RECORD_BYTES, Record, RecordKind};
+pub(crate) use pace::{Due, Pace, Unshipped};
 pub(crate) use plan::{LogFile, plan_restore};
 pub(crate) use shipper::{Draft, PutAnswer, Shipper, ShipperEffect, ShipperEvent};
 pub(crate) use slot::SlotFacts;
