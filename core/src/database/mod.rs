@@ -7,6 +7,7 @@ mod engine;
 mod handle;
 mod local;
 mod node_engine;
+mod node_session;
 mod restore;
 mod session;
 mod store_url;

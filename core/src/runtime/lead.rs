@@ -162,12 +162,13 @@ impl Replicator {
                 });
                 Ok(None)
             }
-            ShipperEffect::Confirmed(_) => {
+            ShipperEffect::Confirmed(position) => {
                 let prepared = leading.prepared.take();
                 if let (Some(prepared), Some(replica)) = (prepared, self.replica.as_mut()) {
                     replica.confirm(&prepared)?;
                 }
                 self.moved();
+                self.shared.confirmations.confirm(position.txid);
                 Ok(None)
             }
             ShipperEffect::Fenced(slot) => {
@@ -175,6 +176,7 @@ impl Replicator {
                 leading.over = true;
                 tracing::warn!(slot = slot.txid.get(), epoch = slot.epoch.get(), "fenced");
                 self.shared.gate.shut_tenure(tenure.0, Shut::Fenced { leader: None });
+                self.shared.confirmations.lose();
                 self.shared.tell_election(Event::Fenced { tenure, by: slot.epoch });
                 Ok(None)
             }
@@ -309,6 +311,7 @@ impl Replicator {
         leading.over = true;
         self.shared.degraded(error);
         self.shared.gate.shut_tenure(tenure.0, Shut::NotLeader { leader: None });
+        self.shared.confirmations.end();
         self.shared.tell_election(Event::Stalled { tenure });
     }
 }

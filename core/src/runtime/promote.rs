@@ -153,6 +153,7 @@ impl Replicator {
         let writer = &shared.connections()?.writer;
         writer.cut(|open| *open = Bookmark { epoch, txid: confirmed.txid.next() });
         self.limit_writers();
+        shared.confirmations.begin(epoch, confirmed.txid);
         self.replica()?.lead()?;
         self.moved();
         shared.see(|view| view.epoch = epoch);
