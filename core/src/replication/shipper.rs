@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{Floor, SlotFacts};
+use super::{Due, Floor, Pace, SlotFacts, Unshipped};
 use crate::types::{Epoch, Monotonic, Position, Txid};
 
 /// The leader's side of the log: creates one slot after the other, one PUT in flight, and says what each
@@ -16,12 +16,11 @@ use crate::types::{Epoch, Monotonic, Position, Txid};
 pub(crate) struct Shipper {
     epoch: Epoch,
     confirmed: Position,
-    interval: Duration,
-    ship_at_bytes: u64,
+    pace: Pace,
     state: State,
     last_sent: Option<Monotonic>,
     dirty_since: Option<Monotonic>,
-    unsent_bytes: u64,
+    unsent: Unshipped,
     flush: bool,
     fence_done: bool,
     doubt: bool,
@@ -73,8 +72,8 @@ pub(crate) enum PutAnswer {
 /// What happened.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum ShipperEvent {
-    /// The WAL holds so many bytes that no slot has.
-    Unshipped(u64),
+    /// The WAL holds so much that no slot has.
+    Unshipped(Unshipped),
     /// Ship what there is without waiting for the interval.
     Flush,
     /// Time passed.
@@ -120,19 +119,15 @@ const LAST_RETRY: Duration = Duration::from_secs(2);
 impl Shipper {
     /// A shipper for a leader of `epoch` that is proven to be at `confirmed`. Its first slot is the
     /// epoch's fence: `Flush` makes it at once.
-    ///
-    /// `interval` is the longest time between two shipments while there is something to ship;
-    /// `ship_at_bytes` unshipped bytes do not wait for it.
-    pub(crate) fn new(epoch: Epoch, confirmed: Position, interval: Duration, ship_at_bytes: u64) -> Shipper {
+    pub(crate) fn new(epoch: Epoch, confirmed: Position, pace: Pace) -> Shipper {
         Shipper {
             epoch,
             confirmed,
-            interval,
-            ship_at_bytes,
+            pace,
             state: State::Idle,
             last_sent: None,
             dirty_since: None,
-            unsent_bytes: 0,
+            unsent: Unshipped::default(),
             flush: false,
             fence_done: false,
             doubt: false,
@@ -158,9 +153,9 @@ impl Shipper {
     /// The one transition.
     pub(crate) fn handle(&mut self, now: Monotonic, event: ShipperEvent) -> Option<ShipperEffect> {
         match event {
-            ShipperEvent::Unshipped(bytes) => {
-                self.unsent_bytes = bytes;
-                if bytes == 0 {
+            ShipperEvent::Unshipped(unsent) => {
+                self.unsent = unsent;
+                if unsent.bytes == 0 {
                     self.dirty_since = None;
                 } else if self.dirty_since.is_none() {
                     self.dirty_since = Some(now);
@@ -195,16 +190,19 @@ impl Shipper {
 
     fn begin(&mut self, now: Monotonic) -> Option<ShipperEffect> {
         let fence_is_due = !self.fence_done && self.flush;
-        if self.dirty_since.is_none() && !fence_is_due {
-            self.flush = false;
-            return None;
-        }
-        let due = match self.last_sent {
-            Some(sent) => sent + self.interval,
-            None => now,
+        let due = match self.dirty_since {
+            _ if fence_is_due => Due::Now,
+            None => {
+                self.flush = false;
+                return None;
+            }
+            Some(_) if self.flush => Due::Now,
+            Some(since) => self.pace.due(now, self.unsent, since, self.last_sent, false),
         };
-        if now < due && !self.flush && self.unsent_bytes < self.ship_at_bytes {
-            return Some(ShipperEffect::WakeAt(due));
+        match due {
+            Due::Now => {}
+            Due::At(at) => return Some(ShipperEffect::WakeAt(at)),
+            Due::Later => return None,
         }
         self.flush = false;
         self.last_sent = Some(now);

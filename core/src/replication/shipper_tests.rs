@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Draft, Floor, PutAnswer, Shipper, ShipperEffect, ShipperEvent, SlotFacts};
+use super::{Draft, Floor, Pace, PutAnswer, Shipper, ShipperEffect, ShipperEvent, SlotFacts, Unshipped};
 use crate::types::{Chain, Epoch, Monotonic, Position, Txid};
 
 fn epoch(n: u64) -> Epoch {
@@ -31,7 +31,8 @@ struct Script {
 /// Runs `time event` lines against a shipper of epoch 5 that stands at slot 10.
 fn play(script: &str) -> String {
     let confirmed = Position { txid: Txid::new(10), chain: chain(10, "old"), epoch: epoch(4) };
-    let shipper = Shipper::new(epoch(5), confirmed, Duration::from_millis(1000), 4096);
+    let pace = Pace::Steady { interval: Duration::from_millis(1000), bytes: 4096 };
+    let shipper = Shipper::new(epoch(5), confirmed, pace);
     let mut run = Script { shipper, transcript: String::new() };
     for line in script.lines().map(str::trim).filter(|l| !l.is_empty()) {
         run.step(line);
@@ -46,7 +47,9 @@ impl Script {
         let next = self.shipper.confirmed().txid.get() + 1;
         let words: Vec<&str> = event.split(' ').collect();
         let event = match words[..] {
-            ["unshipped", bytes] => ShipperEvent::Unshipped(bytes.parse().unwrap()),
+            ["unshipped", bytes] => {
+                ShipperEvent::Unshipped(Unshipped { bytes: bytes.parse().unwrap(), commits: 1 })
+            }
             ["flush"] => ShipperEvent::Flush,
             ["timer"] => ShipperEvent::Timer,
             ["drafted"] => ShipperEvent::Drafted(Some(Draft {

@@ -54,12 +54,14 @@ impl Replicator {
         self.stop_writers()?;
         self.replica()?.stop_leading()?;
         if let Settled::Tail = self.settle()? {
+            self.shared.confirmations.settled(true);
             let position = self.replica()?.boundary().position;
             self.verify(position)?;
             self.shared.see(|view| view.caught_up = true);
             return Ok(Some(position));
         }
         self.replica()?.follow()?;
+        self.shared.confirmations.settled(false);
         self.replica()?.ensure_generation()?;
         self.finish_founding()?;
         let group_bytes = GROUP_BYTES.min(self.shared.timing.wal_cap / 4);

@@ -8,7 +8,7 @@ use super::draft::{Author, Prepared};
 use super::replicator::{Replicator, State};
 use super::shared::Message;
 use crate::election::{Event, Tenure};
-use crate::replication::{Shipper, ShipperEffect, ShipperEvent};
+use crate::replication::{Shipper, ShipperEffect, ShipperEvent, Unshipped};
 use crate::sqlite::Shut;
 use crate::types::{Epoch, Error, ErrorKind, Result};
 
@@ -29,8 +29,6 @@ pub(super) struct Leading {
 
 /// For how long the replicator waits for the writer's mutex at a time.
 const CUT_PATIENCE: Duration = Duration::from_millis(50);
-/// So many bytes of the WAL are shipped without waiting for the interval.
-pub(super) const SHIP_BYTES: u64 = 4 << 20;
 
 impl Leading {
     /// Whether there is something to watch at short intervals.
@@ -63,9 +61,11 @@ impl Replicator {
             // Watched at short intervals from here on: hints would only cost the writers.
             self.shared.dirty.store(true, std::sync::atomic::Ordering::Release);
         }
+        let commits = self.shared.connections().map_or(0, |connections| connections.writer.open_commits());
         let State::Leading(leading) = &mut self.state else { return };
         leading.behind = bytes > 0;
-        let effect = leading.shipper.handle(clock::now(), ShipperEvent::Unshipped(bytes));
+        let unshipped = ShipperEvent::Unshipped(Unshipped { bytes, commits });
+        let effect = leading.shipper.handle(clock::now(), unshipped);
         let behind_since = leading.shipper.dirty_since();
         self.shared.see(|view| {
             view.unshipped_bytes = bytes;
@@ -162,12 +162,13 @@ impl Replicator {
                 });
                 Ok(None)
             }
-            ShipperEffect::Confirmed(_) => {
+            ShipperEffect::Confirmed(position) => {
                 let prepared = leading.prepared.take();
                 if let (Some(prepared), Some(replica)) = (prepared, self.replica.as_mut()) {
                     replica.confirm(&prepared)?;
                 }
                 self.moved();
+                self.shared.confirmations.confirm(position.txid);
                 Ok(None)
             }
             ShipperEffect::Fenced(slot) => {
@@ -175,6 +176,7 @@ impl Replicator {
                 leading.over = true;
                 tracing::warn!(slot = slot.txid.get(), epoch = slot.epoch.get(), "fenced");
                 self.shared.gate.shut_tenure(tenure.0, Shut::Fenced { leader: None });
+                self.shared.confirmations.lose();
                 self.shared.tell_election(Event::Fenced { tenure, by: slot.epoch });
                 Ok(None)
             }
@@ -309,6 +311,7 @@ impl Replicator {
         leading.over = true;
         self.shared.degraded(error);
         self.shared.gate.shut_tenure(tenure.0, Shut::NotLeader { leader: None });
+        self.shared.confirmations.end();
         self.shared.tell_election(Event::Stalled { tenure });
     }
 }

@@ -3,10 +3,10 @@ use std::time::Duration;
 
 use super::clock;
 use super::draft::Author;
-use super::lead::{Leading, SHIP_BYTES};
+use super::lead::Leading;
 use super::replicator::{Replicator, State};
 use crate::election::{Event, Tenure};
-use crate::replication::{Shipper, ShipperEffect, ShipperEvent};
+use crate::replication::{Pace, Shipper, ShipperEffect, ShipperEvent};
 use crate::types::{Bookmark, Epoch, Error, ErrorKind, Monotonic, Result, Txid};
 
 /// A promotion that has not ended after so long is given up: a lease without progress wedges the cluster.
@@ -95,7 +95,7 @@ impl Replicator {
     ) -> Result<Fence> {
         let deadline = clock::now() + PROMOTION_TIMEOUT;
         let before = self.replica()?.boundary().position;
-        let mut shipper = Shipper::new(epoch, before, self.shared.timing.ship, SHIP_BYTES);
+        let mut shipper = Shipper::new(epoch, before, Pace::of(self.shared.settings.durability));
         let mut next = shipper.handle(clock::now(), ShipperEvent::Flush);
         while let Some(effect) = next {
             self.still_holding(tenure)?;
@@ -154,6 +154,7 @@ impl Replicator {
         let writer = &shared.connections()?.writer;
         writer.cut(|open| *open = Bookmark { epoch, txid: confirmed.txid.next() });
         self.limit_writers();
+        shared.confirmations.begin(epoch, confirmed.txid);
         self.replica()?.lead()?;
         self.moved();
         shared.see(|view| view.epoch = epoch);

@@ -9,6 +9,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 
 use super::clock;
+use super::confirmations::{Confirmations, LocalReader};
 use super::events::Events;
 use super::found::Bootstrap;
 use super::lease::LeaseTask;
@@ -80,9 +81,10 @@ impl Node {
             let _ = stopped.wait_for(|stop| *stop).await;
         }));
         Ok(Node {
+            reader: LocalReader::new(&shared),
             shared,
             forwarder,
-            forward_timeout: FORWARD_TIMEOUT,
+            forward_timeout: FORWARD_TIMEOUT.max(options.confirm_timeout),
             runtime: Some(runtime),
             replicator: Some(replicator),
             released: seen_released,
@@ -109,14 +111,11 @@ fn share(
         session,
         node,
         address,
-        timing: Timing {
-            ship: options.ship_interval,
-            pull: options.pull_interval,
-            ttl,
-            wal_cap: options.wal_cap_bytes,
-        },
+        timing: Timing { pull: options.pull_interval, ttl, wal_cap: options.wal_cap_bytes },
         settings: Settings {
             durability: options.durability,
+            local_reads: options.local_reads,
+            confirm_timeout: options.confirm_timeout,
             compaction: options.compaction.clone(),
             retention: options.retention.clone(),
             verify_interval: options.verify_interval,
@@ -124,6 +123,7 @@ fn share(
         },
         events: Events::new(),
         peers: Peers::default(),
+        confirmations: Arc::new(Confirmations::new(options.confirm_timeout)),
         database: OnceLock::new(),
         view: watch::Sender::new(View::new()),
         replicator: to_replicator,
