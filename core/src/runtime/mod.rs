@@ -21,6 +21,7 @@ mod lease;
 mod local_files;
 mod log;
 mod node;
+mod patience;
 mod peers;
 mod promote;
 mod replica;
@@ -32,6 +33,7 @@ mod role_events;
 mod service;
 mod settle;
 mod shared;
+mod stamps;
 mod start;
 
 pub(crate) use blocking::run_blocking;
