@@ -9,6 +9,8 @@ mod checkpoints;
 mod clock;
 mod complete;
 mod confirmations;
+#[cfg(test)]
+mod confirmations_tests;
 mod draft;
 mod events;
 mod follow;
