@@ -128,8 +128,13 @@ impl Confirmations {
         })
     }
 
+    /// A read begins.
+    pub(super) fn reading(&self) -> Reading {
+        Reading(self.state.lock().turns)
+    }
+
     /// Waits until everything up to `newest`, which a read may have seen, is confirmed.
-    fn wait_seen(&self, reading: &Reading, newest: Bookmark) -> Result<()> {
+    pub(super) fn wait_seen(&self, reading: &Reading, newest: Bookmark) -> Result<()> {
         self.until(newest.txid, |state| state.seen(reading, newest)).unwrap_or_else(|| {
             let message = format!(
                 "the bucket did not confirm what was read (slot {}) within {:?}",
@@ -245,7 +250,7 @@ impl LocalReader {
 
     /// A read begins.
     pub(crate) fn begin(&self) -> Reading {
-        if self.confirms() { Reading(self.0.confirmations.state.lock().turns) } else { Reading(0) }
+        if self.confirms() { self.0.confirmations.reading() } else { Reading(0) }
     }
 
     /// The read has seen what it saw: waits until that is confirmed, if the application wants nothing else.
@@ -261,7 +266,3 @@ impl LocalReader {
         self.0.confirmations.wait_seen(reading, newest)
     }
 }
-
-#[cfg(test)]
-#[path = "confirmations_tests.rs"]
-mod tests;

@@ -1,7 +1,9 @@
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
-use super::*;
+use super::confirmations::Confirmations;
+use crate::types::{Bookmark, Epoch, ErrorKind, Outcome, Result, Txid};
 
 fn commit(epoch: u64, txid: u64) -> Bookmark {
     Bookmark { epoch: Epoch::new(epoch).unwrap(), txid: Txid::new(txid) }
@@ -89,14 +91,10 @@ fn a_commit_of_an_earlier_leadership_is_unknown_whatever_the_later_one_confirms(
     confirmations.wait(commit(4, 9)).unwrap();
 }
 
-fn reading(confirmations: &Confirmations) -> Reading {
-    Reading(confirmations.state.lock().turns)
-}
-
 #[test]
 fn what_was_read_is_told_when_it_is_confirmed_and_never_after_a_turn() {
     let confirmations = leading(Duration::from_millis(10));
-    let read = reading(&confirmations);
+    let read = confirmations.reading();
     confirmations.wait_seen(&read, commit(3, 7)).unwrap();
     assert_eq!(told(confirmations.wait_seen(&read, commit(3, 8))).unwrap().0, ErrorKind::Timeout);
     confirmations.confirm(Txid::new(8));
@@ -105,19 +103,19 @@ fn what_was_read_is_told_when_it_is_confirmed_and_never_after_a_turn() {
     confirmations.end();
     let unavailable = Some((ErrorKind::LeaderUnavailable, Outcome::NotCommitted));
     assert_eq!(told(confirmations.wait_seen(&read, commit(3, 8))), unavailable);
-    let of_the_tail = reading(&confirmations);
+    let of_the_tail = confirmations.reading();
     assert_eq!(told(confirmations.wait_seen(&of_the_tail, commit(3, 9))), unavailable);
     confirmations.settled(true);
     confirmations.settled(false);
     assert_eq!(told(confirmations.wait_seen(&of_the_tail, commit(3, 9))), unavailable, "it was undone");
-    confirmations.wait_seen(&reading(&confirmations), commit(3, 9)).unwrap();
+    confirmations.wait_seen(&confirmations.reading(), commit(3, 9)).unwrap();
 }
 
 #[test]
 fn what_a_follower_read_is_told_also_if_it_is_promoted_meanwhile() {
     let confirmations = Confirmations::new(LONG);
     confirmations.settled(false);
-    let read = reading(&confirmations);
+    let read = confirmations.reading();
     confirmations.begin(Epoch::new(3).unwrap(), Txid::new(7));
     confirmations.wait_seen(&read, commit(2, 9)).unwrap();
     confirmations.wait_seen(&read, commit(3, 7)).unwrap();

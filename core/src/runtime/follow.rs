@@ -290,7 +290,11 @@ impl Replicator {
     }
 
     pub(super) fn fetch_slot(&self, txid: Txid) -> Result<Option<SlotFile>> {
-        self.wait(self.shared.log.slot(txid))
+        let slot = self.wait(self.shared.log.slot(txid))?;
+        if let Some(slot) = &slot {
+            self.shared.stamps.saw(slot.header.timestamp_ms);
+        }
+        Ok(slot)
     }
 
     pub(super) fn ask_checkpoint(&self) {

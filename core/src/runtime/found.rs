@@ -119,7 +119,7 @@ impl Replicator {
         }
         self.identify(&genesis)?;
         self.open_connections()?;
-        let author = Author { epoch, session: self.shared.session, now_ms: clock::wall_ms() };
+        let author = Author { epoch, session: self.shared.session, now_ms: self.shared.stamps.next() };
         let start = Position { txid: Txid::ZERO, chain: genesis.chain(), epoch: Epoch::ZERO };
         let prepared = self.replica()?.draft_base(start, author)?;
         let shipper = self.fence_base(tenure, epoch, &prepared)?;

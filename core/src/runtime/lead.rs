@@ -208,7 +208,7 @@ impl Replicator {
         if published.point == boundary.point {
             return Ok(None);
         }
-        let author = Author { epoch, session: shared.session, now_ms: clock::wall_ms() };
+        let author = Author { epoch, session: shared.session, now_ms: shared.stamps.next() };
         let prepared = replica.draft(&published, author)?;
         shared.see(|view| view.committed = slot);
         let draft = prepared.draft;

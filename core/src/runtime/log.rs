@@ -3,10 +3,11 @@ use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::patience::body_bytes;
+pub(super) use super::patience::{limited, limited_for};
 use crate::bucket::{Body, Bucket, Key, Layout, Put, PutMode, PutOptions, Range};
 use crate::ltx::{Decoder, Header};
 use crate::replication::{Facts, Floor, Genesis, LogFile, PutAnswer, SlotFacts};
@@ -116,7 +117,8 @@ impl Log {
         timestamp_ms: i64,
     ) -> (PutAnswer, Option<Error>) {
         let options = PutOptions { mode: PutMode::Create, timestamp_ms: Some(timestamp_ms), in_parts: false };
-        match limited(self.bucket.put(&self.key(&Key::slot(txid)), body, options)).await {
+        let (bytes, key) = (body_bytes(&body), self.key(&Key::slot(txid)));
+        match limited_for(bytes, self.bucket.put(&key, body, options)).await {
             Ok(Put::Stored(_)) => (PutAnswer::Stored, None),
             Ok(Put::Refused) => (PutAnswer::Refused, None),
             Err(error) => (PutAnswer::Ambiguous, Some(error)),
@@ -194,7 +196,7 @@ impl Log {
 
     async fn fetch_key(&self, key: &str) -> Result<Option<Fetched>> {
         let range = Range::Part { offset: 0, length: PIECE };
-        let Some(first) = limited(self.bucket.get(key, range)).await? else { return Ok(None) };
+        let Some(first) = limited_for(PIECE, self.bucket.get(key, range)).await? else { return Ok(None) };
         if first.body.len() as u64 == first.size {
             return Ok(Some(Fetched::Memory(first.body)));
         }
@@ -206,8 +208,9 @@ impl Log {
         let mut offset = first.body.len() as u64;
         while offset < first.size {
             let range = Range::Part { offset, length: PIECE };
-            let part =
-                limited(self.bucket.get(key, range)).await?.filter(|part| part.version == first.version);
+            let part = limited_for(PIECE, self.bucket.get(key, range))
+                .await?
+                .filter(|part| part.version == first.version);
             let Some(part) = part.filter(|part| !part.body.is_empty()) else {
                 let message = format!("{key} changed while it was read");
                 return Err(Error::new(ErrorKind::StoreUnavailable, message));
@@ -241,16 +244,6 @@ impl Log {
 /// Writes while the runtime's other tasks go on elsewhere: a slow disk must not delay a renewal of the lease.
 fn write(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     tokio::task::block_in_place(|| file.write_all(bytes))
-}
-
-/// Answers of the bucket are waited for so long, then the request counts as failed.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-
-pub(super) async fn limited<T>(request: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(ANSWER_TIMEOUT, request).await.unwrap_or_else(|_| {
-        let message = format!("the bucket did not answer within {ANSWER_TIMEOUT:?}");
-        Err(Error::new(ErrorKind::StoreUnavailable, message))
-    })
 }
 
 impl Staged {

@@ -11,6 +11,8 @@ mod checkpoints;
 mod clock;
 mod complete;
 mod confirmations;
+#[cfg(test)]
+mod confirmations_tests;
 mod damage;
 mod draft;
 mod events;
@@ -30,6 +32,7 @@ mod object_reader;
 #[cfg(test)]
 mod object_reader_tests;
 mod page_writer;
+mod patience;
 mod peers;
 mod promote;
 mod replica;
@@ -42,6 +45,7 @@ mod role_events;
 mod service;
 mod settle;
 mod shared;
+mod stamps;
 mod start;
 
 pub(crate) use assemble::OnProgress;

@@ -12,6 +12,7 @@ use super::events::Events;
 use super::local_files::LocalFiles;
 use super::log::Log;
 use super::peers::Peers;
+use super::stamps::Stamps;
 use crate::election::{self, Tenure};
 use crate::replication::ShipperEvent;
 use crate::sqlite::{CheckpointProgress, Gate, ReadPool, Shut, Writer};
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     pub(super) events: Events,
     pub(super) peers: Peers,
     pub(super) confirmations: Arc<Confirmations>,
+    pub(super) stamps: Stamps,
     /// The connections, from when there is a database at the path.
     pub(super) database: OnceLock<Connections>,
     pub(super) view: watch::Sender<View>,

@@ -20,6 +20,7 @@ use super::peers::Peers;
 use super::replicator::{Replicator, State};
 use super::service::NodeService;
 use super::shared::{Message, Settings, Shared, Timing, View};
+use super::stamps::Stamps;
 use crate::bucket::probe;
 use crate::client::{Forwarder, advertised_address, host_name, parse_address};
 use crate::election::{Election, ElectionConfig, Event, Tenure};
@@ -124,6 +125,7 @@ fn share(
         events: Events::new(),
         peers: Peers::default(),
         confirmations: Arc::new(Confirmations::new(options.confirm_timeout)),
+        stamps: Stamps::new(),
         database: OnceLock::new(),
         view: watch::Sender::new(View::new()),
         replicator: to_replicator,
