@@ -7,6 +7,9 @@ mod catch_up_tests;
 mod facts;
 mod floor;
 mod genesis;
+mod hand_over;
+#[cfg(test)]
+mod hand_over_tests;
 mod journal;
 #[cfg(test)]
 mod journal_tests;
@@ -22,6 +25,7 @@ pub(crate) use catch_up::{CatchUp, CatchUpEffect, CatchUpEvent};
 pub(crate) use facts::Facts;
 pub(crate) use floor::Floor;
 pub(crate) use genesis::Genesis;
+pub(crate) use hand_over::{HandOver, HandOverEffect, HandOverEvent, HandOverLimits, Proof};
 pub(crate) use journal::{Journal, MainFile, RECORD_BYTES, Record, RecordKind};
 pub(crate) use plan::{LogFile, plan_restore};
 pub(crate) use shipper::{Draft, PutAnswer, Shipper, ShipperEffect, ShipperEvent};
