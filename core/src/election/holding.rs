@@ -202,7 +202,9 @@ impl Election {
     /// The hand-over is called off. A gate that was shut for another reason stays so: it knows the tenure.
     pub(super) fn resume(&mut self, now: Monotonic, tenure: Tenure, to: &NodeId) {
         match mem::replace(&mut self.state, State::Closed) {
-            State::HandingOff(mut lease) if lease.tenure == tenure && lease.successor.as_ref() == Some(to) => {
+            State::HandingOff(mut lease)
+                if lease.tenure == tenure && lease.successor.as_ref() == Some(to) =>
+            {
                 lease.successor = None;
                 if now < lease.deadline {
                     self.effects.push(Effect::ExtendGate { until: lease.deadline });

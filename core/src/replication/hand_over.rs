@@ -56,11 +56,21 @@ pub(crate) struct Proof {
 enum State {
     Watching,
     /// The followers were asked.
-    Asking { since: Monotonic },
+    Asking {
+        since: Monotonic,
+    },
     /// Slots go through a follower, writers go on.
-    Relaying { by: Proof, progress: Monotonic, helped: bool },
+    Relaying {
+        by: Proof,
+        progress: Monotonic,
+        helped: bool,
+    },
     /// The gate is being shut or is shut, and the rest goes through the follower.
-    Closing { by: Proof, progress: Monotonic, asked: Option<Monotonic> },
+    Closing {
+        by: Proof,
+        progress: Monotonic,
+        asked: Option<Monotonic>,
+    },
 }
 
 /// What happened.
@@ -119,11 +129,6 @@ impl HandOver {
     /// Nothing is wrong yet.
     pub(crate) fn new(limits: HandOverLimits) -> HandOver {
         HandOver { limits, state: State::Watching, not_before: Monotonic::default(), disappointed: None }
-    }
-
-    /// Whether slots go through a follower.
-    pub(crate) fn is_relaying(&self) -> bool {
-        matches!(self.state, State::Relaying { .. } | State::Closing { .. })
     }
 
     /// Whether everything has to be shipped now.

@@ -19,19 +19,13 @@ fn event(text: &str) -> HandOverEvent {
     let words: Vec<&str> = text.split_whitespace().collect();
     let moment = |word: &str| (word != "-").then(|| at(number(word)));
     match words[..] {
-        ["look", since, backlog, gate] => HandOverEvent::Look {
-            stuck_since: moment(since),
-            backlog: number(backlog),
-            open: gate == "open",
-        },
+        ["look", since, backlog, gate] => {
+            HandOverEvent::Look { stuck_since: moment(since), backlog: number(backlog), open: gate == "open" }
+        }
         ["proofs", ref proofs @ ..] => {
             let proof = |word: &&str| {
                 let (node, asked) = word.split_once('@').unwrap();
-                Proof {
-                    node: NodeId::new(node),
-                    address: format!("http://{node}"),
-                    asked: at(number(asked)),
-                }
+                Proof { node: NodeId::new(node), address: format!("http://{node}"), asked: at(number(asked)) }
             };
             HandOverEvent::Proofs(proofs.iter().map(proof).collect())
         }

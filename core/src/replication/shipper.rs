@@ -19,6 +19,8 @@ pub(crate) struct Shipper {
     interval: Duration,
     ship_at_bytes: u64,
     state: State,
+    /// Since when the draft in flight has been without a definite answer.
+    stuck_since: Option<Monotonic>,
     last_sent: Option<Monotonic>,
     dirty_since: Option<Monotonic>,
     unsent_bytes: u64,
@@ -79,6 +81,9 @@ pub(crate) enum ShipperEvent {
     Flush,
     /// Time passed.
     Timer,
+    /// The way to the bucket has changed: what is under way or is to be tried again is asked anew, now. The
+    /// answer that is not waited for any more counts as ambiguous.
+    Reroute,
     /// The draft that was asked for; none if there is nothing to ship.
     Drafted(Option<Draft>),
     /// The answer to the PUT.
@@ -130,6 +135,7 @@ impl Shipper {
             interval,
             ship_at_bytes,
             state: State::Idle,
+            stuck_since: None,
             last_sent: None,
             dirty_since: None,
             unsent_bytes: 0,
@@ -148,6 +154,12 @@ impl Shipper {
     /// Since when there has been something that no confirmed slot holds.
     pub(crate) fn dirty_since(&self) -> Option<Monotonic> {
         self.dirty_since
+    }
+
+    /// Since when the slot in flight has been without any definite answer of the bucket. `None` if nothing is
+    /// in flight.
+    pub(crate) fn stuck_since(&self) -> Option<Monotonic> {
+        self.stuck_since
     }
 
     /// Whether nothing is in flight.
@@ -172,6 +184,7 @@ impl Shipper {
                 self.proceed(now)
             }
             ShipperEvent::Timer => self.proceed(now),
+            ShipperEvent::Reroute => self.reroute(),
             ShipperEvent::Drafted(draft) => self.drafted(now, draft),
             ShipperEvent::Put(answer) => self.answered(now, answer),
             ShipperEvent::Slot(slot) => self.read(now, slot),
@@ -229,6 +242,16 @@ impl Shipper {
         }
     }
 
+    fn reroute(&mut self) -> Option<ShipperEffect> {
+        match self.state {
+            State::Sending(draft) => Some(self.again(draft, Again::Put)),
+            State::Reading(draft) => Some(self.again(draft, Again::Read)),
+            State::CheckingFloor(draft, verdict) => Some(self.again(draft, Again::Floor(verdict))),
+            State::Resting(draft, _, again) => Some(self.again(draft, again)),
+            State::Idle | State::Drafting | State::Stopped => None,
+        }
+    }
+
     fn drafted(&mut self, now: Monotonic, draft: Option<Draft>) -> Option<ShipperEffect> {
         assert_eq!(self.state, State::Drafting, "BUG: a draft that nobody asked for");
         let Some(draft) = draft else {
@@ -239,6 +262,7 @@ impl Shipper {
         assert_eq!(draft.position.txid, self.confirmed.txid.next(), "BUG: a draft of another slot");
         // What is committed from now on waits for the slot after this one.
         self.dirty_since = None;
+        self.stuck_since = Some(now);
         Some(self.again(draft, Again::Put))
     }
 
@@ -246,6 +270,9 @@ impl Shipper {
         let State::Sending(draft) = self.state else {
             panic!("BUG: an answer to no PUT in {:?}", self.state);
         };
+        if answer != PutAnswer::Ambiguous {
+            self.stuck_since = Some(now);
+        }
         match answer {
             // The slot after our own last one: had anybody led since, their fence would be in it.
             PutAnswer::Stored if self.fence_done && !self.doubt => Some(self.confirm(draft)),
@@ -313,6 +340,7 @@ impl Shipper {
         self.fence_done = true;
         self.doubt = false;
         self.failures = 0;
+        self.stuck_since = None;
         self.state = State::Idle;
         ShipperEffect::Confirmed(draft.position)
     }

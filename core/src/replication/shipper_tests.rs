@@ -49,6 +49,7 @@ impl Script {
             ["unshipped", bytes] => ShipperEvent::Unshipped(bytes.parse().unwrap()),
             ["flush"] => ShipperEvent::Flush,
             ["timer"] => ShipperEvent::Timer,
+            ["reroute"] => ShipperEvent::Reroute,
             ["drafted"] => ShipperEvent::Drafted(Some(Draft {
                 position: Position { txid: Txid::new(next), chain: chain(next, "me"), epoch: epoch(5) },
             })),
@@ -95,6 +96,44 @@ fn the_fence_is_confirmed_only_by_a_floor_read_after_it() {
          Put(Txid(11))
          ReadFloor
          Confirmed 11",
+    );
+}
+
+#[test]
+fn on_a_new_road_everything_is_asked_again_at_once_and_means_the_same() {
+    same(
+        "0 reroute
+         0 flush
+         1 drafted
+         2 reroute
+         3 ambiguous
+         4 reroute
+         5 refused
+         6 reroute
+         7 read-failed
+         8 reroute
+         9 slot mine
+         10 reroute
+         11 read-failed
+         12 reroute
+         13 floor 10
+         14 reroute",
+        "-
+         Draft(Txid(11))
+         Put(Txid(11))
+         Put(Txid(11))
+         WakeAt 53
+         Put(Txid(11))
+         ReadSlot(Txid(11))
+         ReadSlot(Txid(11))
+         WakeAt 107
+         ReadSlot(Txid(11))
+         ReadFloor
+         ReadFloor
+         WakeAt 211
+         ReadFloor
+         Confirmed 11
+         -",
     );
 }
 

@@ -5,6 +5,7 @@ use tokio::sync::oneshot;
 
 use super::clock;
 use super::draft::{Author, Prepared};
+use super::relay::Road;
 use super::replicator::{Replicator, State};
 use super::shared::Message;
 use crate::election::{Event, Tenure};
@@ -25,6 +26,8 @@ pub(super) struct Leading {
     pub(super) behind: bool,
     /// Something went wrong and the lease is being released: nothing more is shipped.
     pub(super) over: bool,
+    /// How the bucket is asked.
+    pub(super) road: Road,
 }
 
 /// For how long the replicator waits for the writer's mutex at a time.
@@ -75,6 +78,7 @@ impl Replicator {
         self.hurry();
         self.watch_wal();
         self.finish_drains();
+        self.watch_outage();
     }
 
     /// Ships without waiting for the interval while somebody waits for everything to be shipped.
@@ -106,14 +110,15 @@ impl Replicator {
         }
         match &error {
             Some(error) => self.shared.degraded(error),
-            None => self.shared.recovered(),
+            None if leading.road.is_direct() => self.shared.recovered(),
+            None => self.outage.answered(&event),
         }
         let effect = leading.shipper.handle(clock::now(), event);
         self.follow_through(effect);
         self.ship_on_time();
     }
 
-    fn follow_through(&mut self, first: Option<ShipperEffect>) {
+    pub(super) fn follow_through(&mut self, first: Option<ShipperEffect>) {
         let mut next = first;
         while let Some(effect) = next {
             next = match self.perform(effect) {
@@ -135,27 +140,28 @@ impl Replicator {
                 let prepared = leading.prepared.clone().ok_or_else(|| {
                     Error::new(ErrorKind::Internal, "a slot is to be sent and not prepared")
                 })?;
-                let log = self.shared.log.clone();
+                let road = leading.road.clone();
+                self.outage.sends(&road);
                 self.spawn(async move {
-                    let (answer, error) = log.create_slot(txid, prepared.body(), prepared.timestamp_ms).await;
+                    let (answer, error) = road.create_slot(txid, &prepared).await;
                     (ShipperEvent::Put(answer), error)
                 });
                 Ok(None)
             }
             ShipperEffect::ReadSlot(txid) => {
-                let log = self.shared.log.clone();
+                let road = leading.road.clone();
                 self.spawn(async move {
-                    match log.slot(txid).await {
-                        Ok(slot) => (ShipperEvent::Slot(slot.map(|slot| slot.facts)), None),
+                    match road.slot(txid).await {
+                        Ok(slot) => (ShipperEvent::Slot(slot), None),
                         Err(error) => (ShipperEvent::ReadFailed, Some(error)),
                     }
                 });
                 Ok(None)
             }
             ShipperEffect::ReadFloor => {
-                let log = self.shared.log.clone();
+                let (road, txid) = (leading.road.clone(), leading.shipper.confirmed().txid.next());
                 self.spawn(async move {
-                    match log.floor().await {
+                    match road.floor(txid).await {
                         Ok(floor) => (ShipperEvent::Floor(floor), None),
                         Err(error) => (ShipperEvent::ReadFailed, Some(error)),
                     }
@@ -163,11 +169,13 @@ impl Replicator {
                 Ok(None)
             }
             ShipperEffect::Confirmed(_) => {
+                let direct = leading.road.is_direct();
                 let prepared = leading.prepared.take();
                 if let (Some(prepared), Some(replica)) = (prepared, self.replica.as_mut()) {
                     replica.confirm(&prepared)?;
                 }
                 self.moved();
+                self.confirmed_on(direct);
                 Ok(None)
             }
             ShipperEffect::Fenced(slot) => {

@@ -4,6 +4,7 @@ use std::time::Duration;
 use super::clock;
 use super::draft::Author;
 use super::lead::{Leading, SHIP_BYTES};
+use super::relay::Road;
 use super::replicator::{Replicator, State};
 use crate::election::{Event, Tenure};
 use crate::replication::{Shipper, ShipperEffect, ShipperEvent};
@@ -166,6 +167,7 @@ impl Replicator {
             stalled: false,
             behind: false,
             over: false,
+            road: Road::Direct(shared.log.clone()),
         }));
         shared.tell_election(Event::Promoted { tenure });
         Ok(())
