@@ -112,8 +112,9 @@ pub(super) async fn prove(shared: &Shared, request: &ProveRequest) -> Result<()>
 ///
 /// It is the leader's own PUT by another way, and can do no more than one that a network delivers late: the key
 /// is free only for the first who comes, a fence of a later leader is in its way for ever, and its 28 bytes say
-/// whose it is. What this node asks before (that it knows no newer leader, that the file is the one that was
-/// sent and continues what this node has) only keeps nonsense out of the log.
+/// whose it is. What this node asks before keeps mistakes out: the file is the one that was sent, no newer leader
+/// is known, and the slot before it is in this node's bucket, with the chain value that the file embeds. So a
+/// node whose bucket is another one, by a wrong setting, never says that it has stored a slot.
 pub(super) async fn relay(shared: &Arc<Shared>, request: RelayRequest) -> Result<RelayResponse> {
     let RelayRequest { chain, file } = request;
     let header = Decoder::new(file.as_ref())?.header().clone();
@@ -129,7 +130,12 @@ pub(super) async fn relay(shared: &Arc<Shared>, request: RelayRequest) -> Result
         // Never into a hole below what this node has: the leader reads what is there.
         return Ok(RelayResponse { answer: Relayed::Refused });
     }
-    if header.min == applied.txid.next() && origin.previous != applied.chain {
+    let before = match header.min.previous() {
+        Some(before) if before == applied.txid => Some(applied.chain),
+        Some(before) => shared.log.slot(before).await?.map(|slot| slot.facts.chain),
+        None => None,
+    };
+    if before != Some(origin.previous) {
         return Err(invalid("the slot does not continue the log that this node has"));
     }
     let (answer, error) = shared.log.create_slot(header.min, Body::Bytes(file), header.timestamp_ms).await;

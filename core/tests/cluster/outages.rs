@@ -75,7 +75,7 @@ impl Pair {
     }
 
     /// From the cut on: `b` leads within the bound and has all that `a` acknowledged, and so has `a` in the end.
-    fn is_handed_over(self) {
+    fn hands_over(self) {
         let Pair { world, a, road_a, b, road_b, .. } = self;
         let began = now();
         let acknowledged = write_while_it_leads(&a, BOUND * 2);
@@ -105,7 +105,7 @@ impl Pair {
 fn a_leader_that_is_cut_off_from_the_bucket_hands_over_with_all_that_it_acknowledged() {
     let pair = Pair::new();
     refuse_all(&pair.road_a);
-    pair.is_handed_over();
+    pair.hands_over();
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_leader_that_can_read_and_not_write_hands_over_too() {
         Call::Put { .. } | Call::Delete { .. } => Fault::Refuse,
         Call::Get { .. } | Call::List { .. } | Call::Now => Fault::None,
     });
-    pair.is_handed_over();
+    pair.hands_over();
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn a_leader_whose_bucket_is_silent_hands_over_and_what_arrives_late_changes_noth
         Call::Put { .. } => Fault::Delay(Duration::from_secs(30)),
         _ => Fault::Refuse,
     });
-    pair.is_handed_over();
+    pair.hands_over();
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn what_a_network_delivers_after_the_hand_over_changes_nothing() {
         }
         Fault::None
     });
-    pair.is_handed_over();
+    pair.hands_over();
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn answers_that_are_lost_on_the_way_through_the_follower_cost_no_write() {
         if first { Fault::LoseAnswer } else { Fault::None }
     });
     refuse_all(&pair.road_a);
-    pair.is_handed_over();
+    pair.hands_over();
     assert!(lost.load(Ordering::SeqCst) > 3);
 }
 
@@ -172,7 +172,7 @@ fn an_outage_that_ends_in_the_middle_of_a_hand_over_loses_nothing() {
         }
         Fault::None
     });
-    pair.is_handed_over();
+    pair.hands_over();
 }
 
 #[test]
