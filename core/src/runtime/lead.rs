@@ -66,7 +66,7 @@ impl Replicator {
         leading.behind = bytes > 0;
         let unshipped = ShipperEvent::Unshipped(Unshipped { bytes, commits });
         let effect = leading.shipper.handle(clock::now(), unshipped);
-        let behind_since = leading.shipper.dirty_since();
+        let behind_since = leading.shipper.behind_since();
         self.shared.see(|view| {
             view.unshipped_bytes = bytes;
             view.behind_since = behind_since;
