@@ -18,6 +18,7 @@ mod shipper;
 #[cfg(test)]
 mod shipper_tests;
 mod slot;
+mod spool_limits;
 
 pub(crate) use catch_up::{CatchUp, CatchUpEffect, CatchUpEvent};
 pub(crate) use facts::Facts;
@@ -28,3 +29,4 @@ pub(crate) use pace::{Due, Pace, Unshipped};
 pub(crate) use plan::{LogFile, plan_restore};
 pub(crate) use shipper::{Draft, PutAnswer, Shipper, ShipperEffect, ShipperEvent};
 pub(crate) use slot::SlotFacts;
+pub(crate) use spool_limits::SpoolLimits;
