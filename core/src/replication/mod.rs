@@ -13,6 +13,7 @@ mod hand_over_tests;
 mod journal;
 #[cfg(test)]
 mod journal_tests;
+mod pace;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
@@ -20,6 +21,7 @@ mod shipper;
 #[cfg(test)]
 mod shipper_tests;
 mod slot;
+mod spool_limits;
 
 pub(crate) use catch_up::{CatchUp, CatchUpEffect, CatchUpEvent};
 pub(crate) use facts::Facts;
@@ -27,6 +29,8 @@ pub(crate) use floor::Floor;
 pub(crate) use genesis::Genesis;
 pub(crate) use hand_over::{HandOver, HandOverEffect, HandOverEvent, HandOverLimits, Proof};
 pub(crate) use journal::{Journal, MainFile, RECORD_BYTES, Record, RecordKind};
+pub(crate) use pace::{Due, Pace, Unshipped};
 pub(crate) use plan::{LogFile, plan_restore};
 pub(crate) use shipper::{Draft, PutAnswer, Shipper, ShipperEffect, ShipperEvent};
 pub(crate) use slot::SlotFacts;
+pub(crate) use spool_limits::SpoolLimits;

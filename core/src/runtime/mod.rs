@@ -9,6 +9,7 @@ mod checkpoints;
 mod clock;
 mod complete;
 mod draft;
+mod draft_ahead;
 mod events;
 mod follow;
 mod forward;
@@ -33,6 +34,7 @@ mod role_events;
 mod service;
 mod settle;
 mod shared;
+mod spool;
 mod start;
 
 pub(crate) use blocking::run_blocking;

@@ -3,16 +3,22 @@ use std::time::Duration;
 
 use super::clock;
 use super::draft::Author;
-use super::lead::{Leading, SHIP_BYTES};
+use super::lead::Leading;
 use super::relay::Road;
 use super::replicator::{Replicator, State};
 use crate::election::{Event, Tenure};
-use crate::replication::{Shipper, ShipperEffect, ShipperEvent};
+use crate::replication::{Pace, Shipper, ShipperEffect, ShipperEvent};
 use crate::types::{Bookmark, Epoch, Error, ErrorKind, Monotonic, Result, Txid};
 
 /// A promotion that has not ended after so long is given up: a lease without progress wedges the cluster.
 /// Catching up far behind counts as progress, because every applied group starts the time anew.
 const PROMOTION_TIMEOUT: Duration = Duration::from_secs(60);
+
+enum Shipped {
+    All,
+    /// A slot of a lower epoch is in the way: read on.
+    Overtaken,
+}
 
 enum Fence {
     Confirmed(Box<Shipper>),
@@ -66,6 +72,9 @@ impl Replicator {
                         .ok_or_else(|| Error::new(ErrorKind::LimitExceeded, "there are no epochs left"))?;
                 }
                 self.shared.tell_election(Event::EpochSettled { tenure, epoch });
+                if let Shipped::Overtaken = self.ship_spool(tenure, epoch)? {
+                    continue;
+                }
                 match self.fence(tenure, epoch)? {
                     Fence::Confirmed(shipper) => *shipper,
                     Fence::Overtaken => continue,
@@ -73,6 +82,21 @@ impl Replicator {
             };
             return self.open_for_writes(tenure, epoch, shipper);
         }
+    }
+
+    /// Creates the slots that an earlier leadership of this node has spooled, as they are.
+    ///
+    /// They are of its epoch, and anybody may create them: it is as if its own PUTs arrived late. Whoever
+    /// fences first, they or another leader, decides by creating the slot; so each counts only with the
+    /// floor, like a fence. Bookmarks stay what they were, which they would not if the fence carried it all.
+    fn ship_spool(&mut self, tenure: Tenure, epoch: Epoch) -> Result<Shipped> {
+        while let Some(prepared) = self.replica()?.first_spooled() {
+            match self.confirm_first_slot(tenure, epoch, &prepared)? {
+                Fence::Confirmed(_) => self.moved(),
+                Fence::Overtaken => return Ok(Shipped::Overtaken),
+            }
+        }
+        Ok(Shipped::All)
     }
 
     /// Creates the epoch's first slot: what we committed and never shipped, if it sits exactly on the tail;
@@ -95,7 +119,7 @@ impl Replicator {
     ) -> Result<Fence> {
         let deadline = clock::now() + PROMOTION_TIMEOUT;
         let before = self.replica()?.boundary().position;
-        let mut shipper = Shipper::new(epoch, before, self.shared.timing.ship, SHIP_BYTES);
+        let mut shipper = Shipper::new(epoch, before, Pace::of(self.shared.settings.durability));
         let mut next = shipper.handle(clock::now(), ShipperEvent::Flush);
         while let Some(effect) = next {
             self.still_holding(tenure)?;
@@ -168,6 +192,8 @@ impl Replicator {
             behind: false,
             over: false,
             road: Road::Direct(shared.log.clone()),
+            cut: None,
+            spool_again: Monotonic::default(),
         }));
         shared.tell_election(Event::Promoted { tenure });
         Ok(())

@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub(crate) struct Writer {
     pub(super) clock: Clock,
     pub(super) options: WriterOptions,
     on_commit: OnCommit,
+    /// The commits in the slot that is open; changed under the mutex, read without it.
+    open_commits: Arc<AtomicU64>,
     /// Of the connection that is open now; beside the mutex, because it stops the one who holds that.
     interrupt: Mutex<Option<InterruptHandle>>,
     /// The session that has the ticket: it runs its statements with the mutex, so it has to be found beside it.
@@ -54,8 +57,8 @@ pub(super) struct State {
     pub(super) taken: Option<(u64, String)>,
     /// What a commit made now is in.
     open: Bookmark,
-    /// Whether a commit is in it already.
-    open_has_commits: bool,
+    /// How many commits are in it already.
+    open_commits: Arc<AtomicU64>,
     stalled: bool,
     /// How many frames the WAL has, and at how many writers have to wait.
     wal_frames: u32,
@@ -75,13 +78,14 @@ impl Writer {
     ) -> Result<Arc<Writer>> {
         let connection = Connection::open(&options.connection, Arc::clone(&gate))?;
         let interrupt = connection.interrupt_handle();
+        let open_commits = Arc::new(AtomicU64::new(0));
         let state = State {
             connection: Some(connection),
             holder: None,
             last_ticket: 0,
             taken: None,
             open: Bookmark::default(),
-            open_has_commits: false,
+            open_commits: Arc::clone(&open_commits),
             stalled: false,
             wal_frames: 0,
             wal_limit: u32::MAX,
@@ -95,6 +99,7 @@ impl Writer {
             clock,
             options,
             on_commit,
+            open_commits,
             interrupt: Mutex::new(Some(interrupt)),
             writing: Mutex::new(Weak::new()),
             sessions: Mutex::new(Vec::new()),
@@ -313,6 +318,11 @@ impl Writer {
         Some(state.cut(act))
     }
 
+    /// How many commits are in the slot that is open.
+    pub(crate) fn open_commits(&self) -> u64 {
+        self.open_commits.load(Ordering::Relaxed)
+    }
+
     /// Tells how many frames the WAL has now, and at how many writers wait: no transaction begins at the
     /// limit, so that only the last one goes beyond it.
     pub(crate) fn limit_wal(&self, frames: u32, limit: u32) {
@@ -375,7 +385,9 @@ impl State {
     fn cut<T>(&mut self, act: impl FnOnce(&mut Bookmark) -> T) -> T {
         let before = self.open;
         let done = act(&mut self.open);
-        self.open_has_commits &= self.open == before;
+        if self.open != before {
+            self.open_commits.store(0, Ordering::Relaxed);
+        }
         done
     }
 
@@ -388,7 +400,7 @@ impl State {
     /// is open may stay without commits, and then is never made.
     pub(super) fn newest(&self) -> Bookmark {
         match self.open.txid.previous() {
-            Some(txid) if !self.open_has_commits => Bookmark { txid, ..self.open },
+            Some(txid) if self.open_commits.load(Ordering::Relaxed) == 0 => Bookmark { txid, ..self.open },
             _ => self.open,
         }
     }
@@ -396,7 +408,7 @@ impl State {
     /// Notes what statements left behind.
     pub(super) fn note(&mut self, traces: Traces) {
         if let Some(frames) = traces.appended {
-            self.open_has_commits = true;
+            self.open_commits.fetch_add(1, Ordering::Relaxed);
             self.wal_frames = frames;
         }
     }
