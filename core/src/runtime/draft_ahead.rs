@@ -8,7 +8,7 @@ use super::replica::Replica;
 use super::replicator::{Replicator, State};
 use crate::replication::{ShipperEvent, SpoolLimits};
 use crate::sqlite::Published;
-use crate::types::{Error, ErrorKind, Result, Txid};
+use crate::types::{Error, ErrorKind, Result};
 
 /// A batch that was cut and not drafted yet: commits behind it have the next slot's bookmark.
 #[derive(Clone, Copy, Debug)]

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use haqlite::bucket::{Call, Fault};
-use haqlite::{HaQLite, Role};
+use haqlite::{Builder, CoordinatorConfig, HaQLite, Role};
 
 use crate::support::{SCHEMA, count, eventually, insert, leads};
-use crate::world::{LeaseWay, Road, TTL, Way, World, puts_slot, wait};
+use crate::world::{LeaseWay, Road, TTL, Way, World, config, puts_slot, wait};
 
 const SOON: Duration = Duration::from_secs(10);
 /// Three TTL without an answer, a TTL for the proof and the slots, and what a busy machine takes.
@@ -67,8 +67,14 @@ struct Pair {
 
 impl Pair {
     fn new() -> Pair {
+        Pair::with(|builder| builder)
+    }
+
+    fn with(settings: impl Fn(Builder) -> Builder) -> Pair {
         let world = World::new();
-        let (a, road_a, way_a) = world.open_exposed("a");
+        let (road_a, way_a) = (world.road(), world.leases.way());
+        let a = settings(world.exposed("a", &road_a, &way_a));
+        let a = a.open_blocking(world.path("a"), SCHEMA).unwrap();
         insert_durably(&a, "before");
         let (b, road_b, _) = world.open_exposed("b");
         Pair { world, a, road_a, way_a, b, road_b }
@@ -106,6 +112,50 @@ fn a_leader_that_is_cut_off_from_the_bucket_hands_over_with_all_that_it_acknowle
     let pair = Pair::new();
     refuse_all(&pair.road_a);
     pair.hands_over();
+}
+
+#[test]
+fn what_waits_in_the_spool_goes_through_the_follower_too() {
+    let small = CoordinatorConfig { wal_cap_bytes: 1 << 20, ..config("a") };
+    let pair = Pair::with(|builder| builder.coordinator_config(small.clone()));
+    refuse_all(&pair.road_a);
+    let text = "x".repeat(20_000);
+    let mut written = 0;
+    let before = pair.a.status().confirmed.txid;
+    while pair.a.status().committed.get() < before.get() + 5 {
+        insert(&pair.a, &text);
+        written += 1;
+        assert!(written < 1000, "nothing is spooled");
+    }
+    assert!(pair.a.status().spool_bytes > 0);
+    assert_eq!(pair.a.status().confirmed.txid, before);
+    let Pair { world, a, road_a, b, .. } = pair;
+    eventually("b leads", || leads(&b));
+    assert_eq!(count(&b), written + 1);
+    insert_durably(&b, "by b");
+    road_a.clear();
+    eventually("a has caught up", || count(&a) == count(&b));
+    assert_eq!((a.status().lost_tails.len(), a.status().spool_bytes), (0, 0));
+    assert_eq!(epochs(&world), [1, 2]);
+    world.end([a, b]);
+}
+
+#[test]
+fn writers_wait_for_the_hand_over_itself_and_not_for_the_outage() {
+    let Pair { world, a, road_a, b, .. } = Pair::new();
+    refuse_all(&road_a);
+    let (mut longest, mut wrote) = (Duration::ZERO, 0);
+    while !leads(&b) {
+        let began = now();
+        insert(&a, "x");
+        longest = longest.max(began.elapsed());
+        wrote += 1;
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(longest < TTL * 2, "{longest:?}");
+    assert_eq!(count(&b), wrote + 1);
+    road_a.clear();
+    world.end([a, b]);
 }
 
 #[test]
