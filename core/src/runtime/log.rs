@@ -125,6 +125,22 @@ impl Log {
         }
     }
 
+    /// Creates an object that no other call names, deletes it, and reads: this node can do now what a leader
+    /// has to. A crash leaves a few bytes below `_probe/`.
+    pub(crate) async fn prove(&self, name: String) -> Result<()> {
+        let key = self.key(&Key::Probe(name));
+        let body = Body::Bytes(Bytes::from_static(b"proof"));
+        let Put::Stored(version) =
+            limited(self.bucket.put(&key, body, PutOptions::new(PutMode::Create))).await?
+        else {
+            return Err(Error::new(ErrorKind::StoreUnfit, format!("{key} exists, which nobody created")));
+        };
+        if let Err(error) = limited(self.bucket.delete(&key, Some(&version))).await {
+            tracing::debug!(%error, "a proof stays behind");
+        }
+        self.floor().await.map(drop)
+    }
+
     /// What is kept beside the file; `None` for a slot, and for a file of another tool.
     pub(crate) async fn facts(&self, file: &LogFile) -> Result<Option<Facts>> {
         if file.level == 0 {
