@@ -198,6 +198,11 @@ impl Log {
         Ok(Some(Fetched::Staged(staged, offset)))
     }
 
+    /// A part of an object; `None` if there is none.
+    pub(super) async fn part(&self, key: &Key, range: Range) -> Result<Option<Bytes>> {
+        Ok(limited(self.bucket.get(&self.key(key), range)).await?.map(|object| object.body))
+    }
+
     fn key(&self, key: &Key) -> String {
         key.path(&self.root, self.layout)
     }
