@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
-use super::store_url::open_storage;
-use crate::bucket::S3Credentials;
+use super::log_source::{LogSource, names_a_log};
+use crate::bucket::Bucket;
 use crate::runtime::{RestoreOptions, complete, restore_database, run_blocking};
 use crate::types::{Position, Result, Txid};
 
@@ -17,14 +17,11 @@ use crate::types::{Position, Result, Txid};
 #[must_use = "a restore does nothing before `run`"]
 #[derive(Clone)]
 pub struct Restore {
-    url: String,
-    name: Option<String>,
-    prefix: String,
+    source: LogSource,
     txid: Option<Txid>,
-    endpoint: Option<String>,
-    region: Option<String>,
-    credentials: Option<S3Credentials>,
 }
+
+names_a_log!(Restore);
 
 /// What a restore made.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,51 +40,17 @@ pub struct RestoredDatabase {
 impl Restore {
     /// From the bucket that this URL names, as [`Builder::bucket`](crate::Builder::bucket) has it.
     pub fn new(url: impl Into<String>) -> Restore {
-        Restore {
-            url: url.into(),
-            name: None,
-            prefix: "haqlite/".to_owned(),
-            txid: None,
-            endpoint: None,
-            region: None,
-            credentials: None,
-        }
+        Restore { source: LogSource::url(url), txid: None }
     }
 
-    /// The database's name in the bucket; the stem of the target by default. An empty name stands for files
-    /// right below the prefix, as Litestream writes them.
-    pub fn db_name(mut self, name: impl Into<String>) -> Restore {
-        self.name = Some(name.into());
-        self
-    }
-
-    /// What stands before the name in the bucket; `haqlite/` by default.
-    pub fn prefix(mut self, prefix: impl Into<String>) -> Restore {
-        self.prefix = prefix.into();
-        self
+    /// From this bucket.
+    pub fn from_bucket(bucket: impl Bucket) -> Restore {
+        Restore { source: LogSource::bucket(bucket), txid: None }
     }
 
     /// The slot to restore; the newest by default.
     pub fn txid(mut self, txid: impl Into<Option<u64>>) -> Restore {
         self.txid = txid.into().map(Txid::new);
-        self
-    }
-
-    /// The S3 server, if it is not Amazon's.
-    pub fn endpoint(mut self, url: impl Into<String>) -> Restore {
-        self.endpoint = Some(url.into());
-        self
-    }
-
-    /// The S3 region.
-    pub fn region(mut self, region: impl Into<String>) -> Restore {
-        self.region = Some(region.into());
-        self
-    }
-
-    /// The key for S3; by default what the AWS tools would take.
-    pub fn credentials(mut self, credentials: S3Credentials) -> Restore {
-        self.credentials = Some(credentials);
         self
     }
 
@@ -98,13 +61,10 @@ impl Restore {
     /// path, `InvalidArgument` if the log does not reach the slot, `Corrupt` if a file of the log is damaged.
     pub fn run(self, path: impl AsRef<Path>) -> Result<RestoredDatabase> {
         let target = path.as_ref().to_path_buf();
-        let stem = || target.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        let name = self.name.or_else(stem).unwrap_or_default();
-        let storage = open_storage(&self.url, self.endpoint, self.region, self.credentials)?;
-        let slash = if name.is_empty() { "" } else { "/" };
+        let place = self.source.open(Some(&target))?;
         let options = RestoreOptions {
-            bucket: storage.bucket,
-            root: format!("{}{}{name}{slash}", storage.root, self.prefix),
+            bucket: place.bucket,
+            root: place.root,
             target: target.clone(),
             txid: self.txid,
         };
