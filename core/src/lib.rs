@@ -40,6 +40,8 @@
 compile_error!("haqlite needs Unix: its log capture stands on POSIX locks and shared memory");
 
 pub mod bucket;
+#[cfg(feature = "cli")]
+pub mod cli;
 mod client;
 mod database;
 mod election;
@@ -52,7 +54,10 @@ mod sqlite;
 pub mod types;
 pub mod wal;
 
-pub use database::{Builder, HaQLite, Restore, RestoredDatabase, Session, Transaction};
+pub use database::{
+    Builder, Follow, HaQLite, LeaseInfo, LevelInfo, LogFileInfo, LogInfo, LogTools, ReadReplica,
+    ReplicaStatus, Restore, RestorePoint, RestoredDatabase, Session, Transaction,
+};
 pub use runtime::{RoleEvents, Subscription};
 pub use sqlite::{LocalRow, RowCursor};
 pub use types::{

@@ -34,6 +34,8 @@ pub use probe::probe;
 #[cfg(feature = "s3")]
 pub use s3::{S3Bucket, S3Options};
 pub use url::{Opened, UrlOptions, open_url};
+#[cfg(feature = "cli")]
+pub(crate) use url::{UrlFacts, read_url};
 
 /// Objects by key, with conditional writes.
 ///

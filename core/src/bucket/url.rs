@@ -6,7 +6,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::blocking::blocking;
-use super::{Bucket, DirectoryBucket, MemoryBucket, S3Credentials};
+use super::{Bucket, DirectoryBucket, Layout, MemoryBucket, S3Credentials};
 use crate::types::{Error, ErrorKind, Result};
 
 /// What a bucket's URL may look like, for messages.
@@ -27,6 +27,8 @@ pub struct UrlOptions {
     pub region: Option<String>,
     /// The key for S3; otherwise what the AWS tools would take: environment, profile, instance.
     pub credentials: Option<S3Credentials>,
+    /// A folder has to be there already, and nothing is made in it before the first write.
+    pub existing: bool,
 }
 
 /// What a URL names.
@@ -55,7 +57,12 @@ pub async fn open_url(url: &str, options: &UrlOptions) -> Result<Opened> {
         "s3" => open_s3(&parsed, options).await,
         "file" => {
             let folder = folder(&parsed)?;
-            let bucket = blocking(move || DirectoryBucket::open(folder)).await?;
+            let existing = options.existing;
+            let bucket = blocking(move || match existing {
+                true => DirectoryBucket::existing(folder),
+                false => DirectoryBucket::open(folder),
+            });
+            let bucket = bucket.await?;
             let root = String::new();
             Ok(Opened { bucket: Arc::new(bucket), root, watch_every: Some(CHEAP_WATCH) })
         }
@@ -68,8 +75,52 @@ pub async fn open_url(url: &str, options: &UrlOptions) -> Result<Opened> {
             let root = root(&parsed)?;
             Ok(Opened { bucket: Arc::new(bucket), root, watch_every: Some(CHEAP_WATCH) })
         }
-        scheme => Err(invalid(format!("a bucket cannot be opened by {scheme}:; use {FORMS}"))),
+        scheme => Err(unknown(scheme)),
     }
+}
+
+/// What a URL says, without opening anything. Nothing of it is secret.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct UrlFacts {
+    /// `s3`, `file` or `memory`.
+    pub(crate) scheme: String,
+    /// The bucket's name, or the folder.
+    pub(crate) bucket: String,
+    /// What the keys begin with: empty, or it ends in a slash.
+    pub(crate) root: String,
+    /// How files are named there.
+    pub(crate) layout: Layout,
+    /// The S3 server that the URL itself names.
+    pub(crate) endpoint: Option<String>,
+    /// The region that the URL itself names.
+    pub(crate) region: Option<String>,
+    /// Whether the URL itself holds a key.
+    pub(crate) has_key: bool,
+}
+
+/// What a URL says; `InvalidConfig` as [`open_url`].
+pub(crate) fn read_url(url: &str) -> Result<UrlFacts> {
+    let parsed = parse(url)?;
+    let scheme = parsed.scheme().to_owned();
+    let host = parsed.host_str().unwrap_or_default().to_owned();
+    let (bucket, root, layout) = match &*scheme {
+        "s3" if host.is_empty() => return Err(invalid(format!("the URL names no bucket; use {FORMS}"))),
+        "s3" => (host, root(&parsed)?, Layout::S3),
+        "file" => (folder(&parsed)?.display().to_string(), String::new(), Layout::Directory),
+        "memory" => (host, root(&parsed)?, Layout::Directory),
+        scheme => return Err(unknown(scheme)),
+    };
+    let parameter = |wanted: &str| {
+        let found = parsed.query_pairs().find(|(name, _)| name == wanted);
+        found.map(|(_, value)| value.into_owned())
+    };
+    let (endpoint, region) = (parameter("endpoint"), parameter("region"));
+    let has_key = parameter("access_key_id").is_some();
+    Ok(UrlFacts { scheme, bucket, root, layout, endpoint, region, has_key })
+}
+
+fn unknown(scheme: &str) -> Error {
+    invalid(format!("a bucket cannot be opened by {scheme}:; use {FORMS}"))
 }
 
 fn parse(url: &str) -> Result<Url> {

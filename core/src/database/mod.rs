@@ -7,7 +7,9 @@ mod engine;
 mod handle;
 mod local;
 mod log_source;
+mod log_tools;
 mod node_engine;
+mod read_replica;
 mod restore;
 mod session;
 mod store_url;
@@ -15,6 +17,8 @@ mod transaction;
 
 pub use builder::Builder;
 pub use handle::HaQLite;
+pub use log_tools::{LeaseInfo, LevelInfo, LogFileInfo, LogInfo, LogTools, RestorePoint};
+pub use read_replica::{Follow, ReadReplica, ReplicaStatus};
 pub use restore::{Restore, RestoredDatabase};
 pub use session::Session;
 pub use transaction::Transaction;

@@ -9,6 +9,8 @@ mod checkpoints;
 mod clock;
 mod complete;
 mod draft;
+#[cfg(feature = "cli")]
+mod end_request;
 mod events;
 mod follow;
 mod forward;
@@ -38,8 +40,11 @@ mod survey;
 pub(crate) use blocking::run_blocking;
 pub(crate) use clock::now as boot_clock;
 pub(crate) use complete::complete;
+#[cfg(feature = "cli")]
+pub(crate) use end_request::EndRequest;
 pub use events::Subscription;
 pub(crate) use forward::moved_away;
+pub(crate) use log::Log;
 pub(crate) use node::{Node, NodeOptions, lease_key};
 pub(crate) use read_only::{ReadOnlyOptions, ReadOnlyView};
 pub(crate) use restore_database::{RestoreOptions, restore_database};

@@ -103,6 +103,11 @@ impl Node {
         self.read_only_view()
     }
 
+    /// Where the log is, for people.
+    pub(crate) fn describe_log(&self) -> String {
+        self.shared.log.describe()
+    }
+
     /// The state as it is now.
     pub(crate) fn read_only_view(&self) -> ReadOnlyView {
         read_only_view(&self.shared.view.borrow())

@@ -1,0 +1,78 @@
+//! What stands below the options in `--help`. The tests run every example.
+
+pub(super) const ALL: &str = "\
+Examples:
+  haqlite info s3://my-bucket --name my
+  haqlite restore s3://my-bucket --name my -o copy.db
+  HAQLITE_STORAGE_URL=s3://my-bucket haqlite list --name my --json
+
+Exit codes:
+  0  done
+  1  failed: the disk, a broken pipe, an error of haqlite itself
+  2  the arguments or the configuration make no sense
+  3  the log is damaged
+  4  there is no such log, slot or moment
+  5  the bucket does not answer: try again
+  6  the bucket refuses the key, or there is none
+  7  in the way: the file exists, is open elsewhere, or is another database
+
+An error is one line on the standard error. With --json the standard output has
+  {\"error\": {\"kind\", \"reason\", \"hint\", \"exit_code\"}}
+as its last line. The kinds are those of the library, and \"Usage\".
+
+Keys for S3 are taken as the AWS tools take them, from the environment, a profile or the machine, and never printed.";
+
+pub(super) const RESTORE: &str = "\
+Examples:
+  haqlite restore s3://my-bucket --name my -o copy.db
+  haqlite restore s3://my-bucket -o my.db
+  haqlite restore s3://my-bucket --name my -o then.db --txid 2
+  haqlite restore s3://my-bucket/haqlite/my --bare -o bare.db
+
+Without --name the log is that of the file's stem: my.db is restored from my. Every file is checked, then the
+database; it is on the disk before it gets its name.
+
+JSON: {\"path\", \"txid\", \"epoch\", \"pages\", \"written_by_another_tool\"}";
+
+pub(super) const LIST: &str = "\
+Examples:
+  haqlite list s3://my-bucket --name my
+  haqlite list s3://my-bucket --name my --level 0 --json
+
+JSON: {\"log\", \"files\": [{\"level\", \"min\", \"max\", \"bytes\", \"modified\"}]}";
+
+pub(super) const INFO: &str = "\
+Examples:
+  haqlite info s3://my-bucket --name my
+  haqlite info s3://my-bucket/haqlite/my --bare --json
+
+It reads names, small objects and a few headers. If those show damage, it is told, and the exit code is 3.
+
+JSON: {\"log\", \"database\", \"page_size\", \"oldest\": {\"txid\", \"timestamp\"}, \"newest\", \"epochs\": [{\"epoch\", \"first\"}],
+\"floor\", \"lease\": {\"holder\", \"address\", \"epoch\", \"ttl_ms\", \"released\"}, \"bytes\",
+\"levels\": [{\"level\", \"files\", \"bytes\", \"min\", \"max\"}], \"snapshot\": {a file, as in list}, \"damage\"}; what does not
+exist is null.";
+
+pub(super) const FOLLOW: &str = "\
+Examples:
+  haqlite follow s3://my-bucket --name my -o copy.db --once
+  haqlite follow s3://my-bucket -o my.db --interval 200 --json
+
+The copy is an ordinary SQLite file, at some slot of the log at every moment, which others may read while it is
+kept current. It is no node: it never leads, and writes nothing to the bucket. It goes on where it was after a
+restart or a crash (keep PATH-haqlite beside it), waits for a bucket that is away, and ends with code 0 on Ctrl-C or
+SIGTERM.
+
+JSON, one a line, told apart by \"event\": \"following\" {\"path\", \"log\"}, \"position\" {\"txid\", \"epoch\", \"is_current\"},
+\"trouble\" {\"kind\", \"reason\"}, \"recovered\", \"lost\" {\"path\"}: what was in the file and not in the log,
+\"ended\" {\"txid\", \"epoch\", \"is_current\"}.";
+
+pub(super) const EXPLAIN: &str = "\
+Examples:
+  haqlite explain s3://my-bucket --name my
+  haqlite explain s3://my-bucket/haqlite/my --bare --endpoint http://127.0.0.1:9000 --json
+
+Nothing is asked of the bucket.
+
+JSON: {\"url\", \"name\", \"prefix\", \"endpoint\", \"region\": {\"value\", \"from\"}, \"credentials\": {\"present\", \"from\"},
+\"scheme\", \"bucket\", \"root\", \"layout\", \"first_slot\"}";

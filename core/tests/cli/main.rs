@@ -1,0 +1,13 @@
+//! The command line: the real binary against the log of a real node, in a folder or on a server.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod failures;
+mod follow;
+mod help;
+mod look;
+mod restore;
+mod support;
+
+#[cfg(feature = "s3")]
+mod s3;
