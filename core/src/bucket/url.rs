@@ -6,11 +6,11 @@ use std::time::Duration;
 use url::Url;
 
 use super::blocking::blocking;
-use super::{Bucket, DirectoryBucket, Layout, MemoryBucket, S3Credentials};
+use super::{Bucket, DirectoryBucket, MemoryBucket, S3Credentials};
 use crate::types::{Error, ErrorKind, Result};
 
 /// What a bucket's URL may look like, for messages.
-const FORMS: &str = "s3://bucket/prefix?endpoint=URL&region=NAME, file:///folder or memory://name";
+pub(super) const FORMS: &str = "s3://bucket/prefix?endpoint=URL&region=NAME, file:///folder or memory://name";
 
 /// A look at a lease in a folder or in memory costs a few microseconds.
 const CHEAP_WATCH: Duration = Duration::from_millis(50);
@@ -79,51 +79,11 @@ pub async fn open_url(url: &str, options: &UrlOptions) -> Result<Opened> {
     }
 }
 
-/// What a URL says, without opening anything. Nothing of it is secret.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct UrlFacts {
-    /// `s3`, `file` or `memory`.
-    pub(crate) scheme: String,
-    /// The bucket's name, or the folder.
-    pub(crate) bucket: String,
-    /// What the keys begin with: empty, or it ends in a slash.
-    pub(crate) root: String,
-    /// How files are named there.
-    pub(crate) layout: Layout,
-    /// The S3 server that the URL itself names.
-    pub(crate) endpoint: Option<String>,
-    /// The region that the URL itself names.
-    pub(crate) region: Option<String>,
-    /// Whether the URL itself holds a key.
-    pub(crate) has_key: bool,
-}
-
-/// What a URL says; `InvalidConfig` as [`open_url`].
-pub(crate) fn read_url(url: &str) -> Result<UrlFacts> {
-    let parsed = parse(url)?;
-    let scheme = parsed.scheme().to_owned();
-    let host = parsed.host_str().unwrap_or_default().to_owned();
-    let (bucket, root, layout) = match &*scheme {
-        "s3" if host.is_empty() => return Err(invalid(format!("the URL names no bucket; use {FORMS}"))),
-        "s3" => (host, root(&parsed)?, Layout::S3),
-        "file" => (folder(&parsed)?.display().to_string(), String::new(), Layout::Directory),
-        "memory" => (host, root(&parsed)?, Layout::Directory),
-        scheme => return Err(unknown(scheme)),
-    };
-    let parameter = |wanted: &str| {
-        let found = parsed.query_pairs().find(|(name, _)| name == wanted);
-        found.map(|(_, value)| value.into_owned())
-    };
-    let (endpoint, region) = (parameter("endpoint"), parameter("region"));
-    let has_key = parameter("access_key_id").is_some();
-    Ok(UrlFacts { scheme, bucket, root, layout, endpoint, region, has_key })
-}
-
-fn unknown(scheme: &str) -> Error {
+pub(super) fn unknown(scheme: &str) -> Error {
     invalid(format!("a bucket cannot be opened by {scheme}:; use {FORMS}"))
 }
 
-fn parse(url: &str) -> Result<Url> {
+pub(super) fn parse(url: &str) -> Result<Url> {
     Url::parse(url).map_err(|_| {
         let hint = match std::path::absolute(url) {
             Ok(path) if !url.contains("://") => Url::from_file_path(path).ok(),
@@ -139,7 +99,7 @@ fn parse(url: &str) -> Result<Url> {
     })
 }
 
-fn folder(url: &Url) -> Result<PathBuf> {
+pub(super) fn folder(url: &Url) -> Result<PathBuf> {
     no_parameters(url)?;
     let folder = url.to_file_path().ok().filter(|_| url.host_str().is_none());
     folder
@@ -154,7 +114,7 @@ fn no_parameters(url: &Url) -> Result<()> {
 }
 
 /// The path of the URL as a prefix of keys.
-fn root(url: &Url) -> Result<String> {
+pub(super) fn root(url: &Url) -> Result<String> {
     let path = percent_decoded(url.path())?;
     let path = path.trim_matches('/');
     if path.split('/').any(|name| matches!(name, "." | "..")) || path.contains("//") {
@@ -229,6 +189,6 @@ async fn open_s3(url: &Url, options: &UrlOptions) -> Result<Opened> {
     Ok(Opened { bucket: Arc::new(S3Bucket::open(settings).await?), root, watch_every: None })
 }
 
-fn invalid(message: String) -> Error {
+pub(super) fn invalid(message: String) -> Error {
     Error::new(ErrorKind::InvalidConfig, message)
 }

@@ -10,6 +10,7 @@ mod life_cycle;
 mod limits;
 mod log_faults;
 mod outcomes;
+mod read_replica;
 #[cfg(feature = "s3")]
 mod s3;
 mod support;
