@@ -1,8 +1,9 @@
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::help;
+use crate::types::Timestamp;
 
 /// SQLite that survives the loss of its machine: the tools for its log in a bucket.
 #[derive(Parser)]
@@ -64,8 +65,30 @@ pub(super) struct RestoreArguments {
     #[arg(long, short, value_name = "PATH")]
     pub(super) output: PathBuf,
     /// Up to this slot [default: the newest]
-    #[arg(long)]
+    #[arg(long, conflicts_with = "timestamp")]
     pub(super) txid: Option<u64>,
+    /// Up to the last slot of this moment or before, as 2026-11-22T18:30:00Z
+    #[arg(long, value_name = "TIME")]
+    pub(super) timestamp: Option<Timestamp>,
+    /// Replace a database at the path, if nobody has it open
+    #[arg(long, short)]
+    pub(super) force: bool,
+    /// How SQLite checks the result before it gets its name
+    #[arg(long, value_enum, default_value_t = CheckArgument::Quick)]
+    pub(super) check: CheckArgument,
+    /// If the log is damaged, restore what comes before the damage
+    #[arg(long)]
+    pub(super) last_good: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum CheckArgument {
+    /// Not at all
+    None,
+    /// PRAGMA quick_check
+    Quick,
+    /// PRAGMA integrity_check
+    Full,
 }
 
 #[derive(Args)]

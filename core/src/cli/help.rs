@@ -27,12 +27,15 @@ Examples:
   haqlite restore s3://my-bucket --name my -o copy.db
   haqlite restore s3://my-bucket -o my.db
   haqlite restore s3://my-bucket --name my -o then.db --txid 2
-  haqlite restore s3://my-bucket/haqlite/my --bare -o bare.db
+  haqlite restore s3://my-bucket --name my -o then.db --timestamp 2099-01-01T00:00:00Z --force
+  haqlite restore s3://my-bucket/haqlite/my --bare -o bare.db --check full
 
 Without --name the log is that of the file's stem: my.db is restored from my. Every file is checked, then the
-database; it is on the disk before it gets its name.
+database; it is on the disk before it gets its name. A moment is that at which the leader captured the commits.
+With --last-good the exit code is 3 if damage ended it early, and the file is there all the same.
 
-JSON: {\"path\", \"txid\", \"epoch\", \"pages\", \"written_by_another_tool\"}";
+JSON: {\"path\", \"txid\", \"epoch\", \"timestamp\", \"pages\", \"files\", \"bytes\", \"written_by_another_tool\",
+\"damaged\": [{\"key\", \"reason\"}]: objects that others could stand in for, \"left_out\": why it ended early, or null}";
 
 pub(super) const LIST: &str = "\
 Examples:

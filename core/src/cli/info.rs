@@ -5,8 +5,8 @@ use super::exit_code::ExitCode;
 use super::failure::Failure;
 use super::list::FileDocument;
 use super::output::Output;
+use super::text;
 use super::which_log::{WhichLog, tool_for};
-use super::{text, timestamp};
 use crate::database::{LogInfo, LogTools, RestorePoint};
 
 #[derive(Serialize)]
@@ -65,7 +65,7 @@ pub(super) fn run(arguments: &InfoArguments, output: &Output) -> Result<ExitCode
 fn document(info: &LogInfo) -> Document {
     let point = |point: RestorePoint| PointDocument {
         txid: point.txid.get(),
-        timestamp: timestamp::to_text(point.timestamp_ms),
+        timestamp: point.timestamp.to_string(),
     };
     let epochs = info.epochs.iter();
     let levels = info.levels.iter().map(|level| LevelDocument {
@@ -102,7 +102,7 @@ fn document(info: &LogInfo) -> Document {
 
 fn for_people(info: &LogInfo) -> String {
     let point = |point: Option<RestorePoint>| match point {
-        Some(point) => format!("slot {}, {}", point.txid, timestamp::to_text(point.timestamp_ms)),
+        Some(point) => format!("slot {}, {}", point.txid, point.timestamp),
         None => "none".to_owned(),
     };
     let database = match (&info.database, info.page_size) {

@@ -4,8 +4,8 @@ use super::arguments::ListArguments;
 use super::exit_code::ExitCode;
 use super::failure::Failure;
 use super::output::Output;
+use super::text;
 use super::which_log::{WhichLog, tool_for};
-use super::{text, timestamp};
 use crate::database::{LogFileInfo, LogTools};
 
 #[derive(Serialize)]
@@ -31,7 +31,7 @@ impl FileDocument {
             min: file.min.get(),
             max: file.max.get(),
             bytes: file.size,
-            modified: timestamp::to_text(file.modified_ms),
+            modified: file.modified.to_string(),
         }
     }
 }

@@ -15,7 +15,6 @@ mod output;
 mod progress;
 mod restore;
 mod text;
-mod timestamp;
 mod which_log;
 
 use std::ffi::OsString;

@@ -52,8 +52,8 @@ impl LogSource {
         }
     }
 
-    /// Opens the bucket, and makes nothing in it. The log's name is the stem of `database` if none was given; `InvalidArgument` if
-    /// there is none either.
+    /// Opens the bucket, and makes nothing in it. The log's name is the stem of `database` if none was given;
+    /// `InvalidArgument` if there is none either, or no such folder.
     pub(crate) fn open(&self, database: Option<&Path>) -> Result<LogPlace> {
         let stem = || database?.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         let name = self.name.clone().or_else(stem).ok_or_else(|| {

@@ -6,7 +6,7 @@ use super::log_source::{LogPlace, LogSource, names_a_log};
 use crate::bucket::Bucket;
 use crate::replication::LogFile;
 use crate::runtime::{Log, Survey, complete, run_blocking, survey};
-use crate::types::{Epoch, NodeId, Result, Txid};
+use crate::types::{Epoch, NodeId, Result, Timestamp, Txid};
 
 /// A look at a log in its bucket, without a node. It reads, and needs a key that may read.
 ///
@@ -40,8 +40,8 @@ pub struct LogFileInfo {
     pub max: Txid,
     /// Bytes.
     pub size: u64,
-    /// When it was written, by the store's clock, in milliseconds since 1970.
-    pub modified_ms: i64,
+    /// When it was written, by the store's clock.
+    pub modified: Timestamp,
 }
 
 /// A state that can be restored.
@@ -50,8 +50,8 @@ pub struct LogFileInfo {
 pub struct RestorePoint {
     /// The slot.
     pub txid: Txid,
-    /// When the last of its commits was captured, by the leader's clock, in milliseconds since 1970.
-    pub timestamp_ms: i64,
+    /// When the last of its commits was captured, by the leader's clock.
+    pub timestamp: Timestamp,
 }
 
 /// The files of one level together.
@@ -156,7 +156,7 @@ impl LogTools {
             ttl: lease.ttl,
             released: lease.released,
         });
-        let point = |(txid, timestamp_ms)| RestorePoint { txid, timestamp_ms };
+        let point = |(txid, ms)| RestorePoint { txid, timestamp: Timestamp::from_unix_ms(ms) };
         Ok(LogInfo {
             log,
             database: survey.genesis.map(|genesis| genesis.database.to_string()),
@@ -199,7 +199,7 @@ fn files_of(survey: &Survey) -> Vec<LogFileInfo> {
         min: file.min,
         max: file.max,
         size: file.size,
-        modified_ms: file.modified_ms,
+        modified: Timestamp::from_unix_ms(file.modified_ms),
     };
     let mut files: Vec<LogFileInfo> = survey.files.iter().map(info).collect();
     files.sort_by_key(|file| (file.level, file.max, file.min));

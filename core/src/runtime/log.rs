@@ -165,11 +165,18 @@ impl Log {
         Ok(files)
     }
 
-    /// A file of a listing, whole.
-    pub(crate) async fn fetch(&self, file: &LogFile) -> Result<Fetched> {
-        let key = self.key(&Key::File { level: file.level, min: file.min, max: file.max });
-        let gone = || Error::new(ErrorKind::StoreUnavailable, format!("{key} was deleted while it was read"));
-        self.fetch_key(&key).await?.ok_or_else(gone)
+    /// The slot as a listing would name it; `None` if there is no such object.
+    pub(super) async fn slot_name(&self, txid: Txid) -> Result<Option<LogFile>> {
+        let key = self.key(&Key::slot(txid));
+        let first = Range::Part { offset: 0, length: 1 };
+        let object = limited(self.bucket.get(&key, first)).await?;
+        Ok(object.map(|object| LogFile {
+            level: 0,
+            min: txid,
+            max: txid,
+            size: object.size,
+            modified_ms: object.last_modified_ms,
+        }))
     }
 
     async fn fetch_key(&self, key: &str) -> Result<Option<Fetched>> {
@@ -203,6 +210,21 @@ impl Log {
         Ok(limited(self.bucket.get(&self.key(key), range)).await?.map(|object| object.body))
     }
 
+    /// The bucket.
+    pub(super) fn bucket(&self) -> &Arc<dyn Bucket> {
+        &self.bucket
+    }
+
+    /// The key of the genesis.
+    pub(super) fn genesis_key(&self) -> String {
+        self.key(&Key::Genesis)
+    }
+
+    /// The key of a file of a listing.
+    pub(super) fn file_key(&self, file: &LogFile) -> String {
+        self.key(&Key::File { level: file.level, min: file.min, max: file.max })
+    }
+
     fn key(&self, key: &Key) -> String {
         key.path(&self.root, self.layout)
     }
@@ -216,7 +238,7 @@ fn write(file: &mut File, bytes: &[u8]) -> io::Result<()> {
 /// Answers of the bucket are waited for so long, then the request counts as failed.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-async fn limited<T>(request: impl Future<Output = Result<T>>) -> Result<T> {
+pub(super) async fn limited<T>(request: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::time::timeout(ANSWER_TIMEOUT, request).await.unwrap_or_else(|_| {
         let message = format!("the bucket did not answer within {ANSWER_TIMEOUT:?}");
         Err(Error::new(ErrorKind::StoreUnavailable, message))

@@ -4,14 +4,17 @@
 //! the local replica: follows, promotes, ships), one *checkpoint* thread, and the server's tasks.
 
 mod apply;
+mod assemble;
 mod blocking;
 mod checkpoints;
 mod clock;
 mod complete;
+mod damage;
 mod draft;
 #[cfg(feature = "cli")]
 mod end_request;
 mod events;
+mod file_reader;
 mod follow;
 mod forward;
 mod found;
@@ -21,7 +24,12 @@ mod lead;
 mod lease;
 mod local_files;
 mod log;
+mod moments;
 mod node;
+mod object_reader;
+#[cfg(test)]
+mod object_reader_tests;
+mod page_writer;
 mod peers;
 mod promote;
 mod read_only;
@@ -29,6 +37,7 @@ mod replica;
 mod replicator;
 mod restore;
 mod restore_database;
+mod restore_target;
 mod rewind;
 mod role_events;
 mod service;
@@ -37,6 +46,7 @@ mod shared;
 mod start;
 mod survey;
 
+pub(crate) use assemble::OnProgress;
 pub(crate) use blocking::run_blocking;
 pub(crate) use clock::now as boot_clock;
 pub(crate) use complete::complete;
@@ -47,6 +57,7 @@ pub(crate) use forward::moved_away;
 pub(crate) use log::Log;
 pub(crate) use node::{Node, NodeOptions, lease_key};
 pub(crate) use read_only::{ReadOnlyOptions, ReadOnlyView};
+pub(crate) use restore::{RestoreRequest, Until};
 pub(crate) use restore_database::{RestoreOptions, restore_database};
 pub use role_events::RoleEvents;
 pub(crate) use survey::{Survey, survey};

@@ -57,11 +57,11 @@ impl Survey {
     async fn read_on(&mut self, log: &Log) -> Result<()> {
         let complete = self.files.iter().filter(|file| file.min.get() == 1).min_by_key(|file| file.max);
         if let Some(oldest) = complete {
-            self.oldest = Some((oldest.max, log.header(oldest).await?.timestamp_ms));
+            self.oldest = Some((oldest.max, log.header_of(oldest).await?.timestamp_ms));
         }
         let plan = plan_restore(&self.files, Txid::ZERO, None)?;
         if let Some(newest) = plan.files.last() {
-            self.newest = Some((newest.max, log.header(newest).await?.timestamp_ms));
+            self.newest = Some((newest.max, log.header_of(newest).await?.timestamp_ms));
         }
         let (compacted, slots): (Vec<LogFile>, Vec<LogFile>) =
             plan.files.iter().copied().partition(|file| file.level > 0);
@@ -91,7 +91,7 @@ impl Log {
     }
 
     /// The header of a file of a listing.
-    async fn header(&self, file: &LogFile) -> Result<Header> {
+    async fn header_of(&self, file: &LogFile) -> Result<Header> {
         let key = Key::File { level: file.level, min: file.min, max: file.max };
         let name = || format!("the file of slots {} to {} at level {}", file.min, file.max, file.level);
         let bytes = self.part(&key, Range::Part { offset: 0, length: HEADER }).await?.ok_or_else(|| {
@@ -129,6 +129,6 @@ impl Log {
     }
 
     async fn epoch(&self, file: &LogFile) -> Result<Epoch> {
-        Ok(self.header(file).await?.origin.map_or(Epoch::ZERO, |origin| origin.epoch))
+        Ok(self.header_of(file).await?.origin.map_or(Epoch::ZERO, |origin| origin.epoch))
     }
 }
