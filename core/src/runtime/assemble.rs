@@ -40,6 +40,8 @@ pub(super) struct Assembled {
     pub(super) size: u32,
     /// Whether another tool wrote any of the files.
     pub(super) foreign: bool,
+    /// Whether it wrote the newest one.
+    pub(super) foreign_end: bool,
     pub(super) timestamp_ms: i64,
     pub(super) done: Progress,
 }
@@ -102,6 +104,7 @@ impl Assembly<'_> {
             page_size: header.page_size,
             size: header.commit.get(),
             foreign,
+            foreign_end: header.is_foreign(),
             timestamp_ms: header.timestamp_ms,
             done,
         })

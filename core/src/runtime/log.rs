@@ -179,6 +179,19 @@ impl Log {
         }))
     }
 
+    /// The first slot beyond `txid` that a listing shows: one request.
+    pub(crate) async fn first_slot_after(&self, txid: Txid) -> Result<Option<Txid>> {
+        let prefix = Key::level_prefix(0, &self.root, self.layout);
+        let page = limited(self.bucket.list(&prefix, Some(&self.key(&Key::slot(txid))))).await?;
+        let slots = page.objects.iter().filter_map(|object| {
+            match Key::parse_file(&object.key, 0, &self.root, self.layout)? {
+                Key::File { min, max, .. } if min > txid && min == max => Some(min),
+                _ => None,
+            }
+        });
+        Ok(slots.min())
+    }
+
     async fn fetch_key(&self, key: &str) -> Result<Option<Fetched>> {
         let range = Range::Part { offset: 0, length: PIECE };
         let Some(first) = limited(self.bucket.get(key, range)).await? else { return Ok(None) };

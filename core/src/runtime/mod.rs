@@ -3,6 +3,7 @@
 //! A node has one *lease task* (drives the election, opens and shuts the gate), one *replicator* thread (owns
 //! the local replica: follows, promotes, ships), one *checkpoint* thread, and the server's tasks.
 
+mod adopt;
 mod apply;
 mod assemble;
 mod blocking;

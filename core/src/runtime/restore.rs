@@ -10,7 +10,7 @@ use super::file_reader::{Failure, OpenFile};
 use super::log::Log;
 use super::object_reader::persistently;
 use crate::replication::{
-    Genesis, LogFile, Plan, Walk, WholeFile, beyond_the_slots, covers, plan_as_far, plan_restore, plan_until,
+    LogFile, Plan, Walk, WholeFile, beyond_the_slots, covers, plan_as_far, plan_restore, plan_until,
 };
 use crate::types::{Chain, Error, ErrorKind, PageSize, Position, Problem, Progress, Result, Timestamp, Txid};
 
@@ -25,6 +25,8 @@ pub(crate) struct Restored {
     pub(crate) size: u32,
     /// Whether another tool wrote any of the files.
     pub(crate) foreign: bool,
+    /// Whether another tool wrote the newest one. A slot of ours after another tool's is its adoption.
+    pub(crate) foreign_end: bool,
     /// When the last of its commits was captured, in milliseconds since 1970.
     pub(crate) timestamp_ms: i64,
     /// What was read for it.
@@ -70,7 +72,7 @@ impl Log {
     pub(crate) async fn restore(&self, path: &Path) -> Result<Option<Restored>> {
         let restored = self.restore_with(path, &RestoreRequest::default()).await?;
         match &restored {
-            Some(there) if there.position.chain == Chain::ZERO && !there.foreign => {
+            Some(there) if there.position.chain == Chain::ZERO && !there.foreign_end => {
                 let message = format!("nothing tells the chain value of slot {}", there.position.txid);
                 Err(Error::corrupt(message))
             }
@@ -266,6 +268,7 @@ fn finish(assembled: Assembled, judged: Judged, left_out: Option<String>) -> Res
         page_size: assembled.page_size,
         size: assembled.size,
         foreign: assembled.foreign,
+        foreign_end: assembled.foreign_end,
         timestamp_ms: assembled.timestamp_ms,
         read: assembled.done,
         damaged: judged.problems,
