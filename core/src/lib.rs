@@ -32,7 +32,8 @@
 //! - A write that returned is committed on the leader; [`HaQLite::wait_durable`] waits until the bucket has it.
 //!   [`Durability`] says what can be lost in between.
 //! - An [`Error`] has a kind, what to do, and an [`Outcome`], what became of the write.
-//! - [`Restore`] makes a database from the bucket alone.
+//! - [`Restore`] makes a database from the bucket alone, [`Follow`] keeps a read-only copy current, [`LogTools`] shows
+//!   what the log is. The binary `haqlite` (feature `cli`) does the same from a shell.
 //! - [`bucket::Bucket`] and [`lease_store::LeaseStore`] are the ports for stores of your own; [`bucket::laws`] and
 //!   [`lease_store::laws`] are what they must keep.
 

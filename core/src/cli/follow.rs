@@ -89,9 +89,9 @@ impl Teller<'_> {
         let before = self.before.replace(now.clone());
         let before = before.as_ref();
         let was_lost = |path| before.is_some_and(|before| before.lost_tails.contains(path));
-        for path in now.lost_tails.iter().filter(|path| before.is_some() && !was_lost(path)) {
+        for path in now.lost_tails.iter().filter(|path| !was_lost(path)) {
             let path = path.display().to_string();
-            let text = format!("what was here and not in the log is kept in {path}");
+            let text = format!("what was here once and not in the log is kept in {path}");
             self.output.result(&Line::Lost { path }, &text)?;
         }
         let trouble = |status: &ReplicaStatus| status.trouble.clone();

@@ -67,7 +67,7 @@ restart or a crash (keep PATH-haqlite beside it), waits for a bucket that is awa
 SIGTERM.
 
 JSON, one a line, told apart by \"event\": \"following\" {\"path\", \"log\"}, \"position\" {\"txid\", \"epoch\", \"is_current\"},
-\"trouble\" {\"kind\", \"reason\"}, \"recovered\", \"lost\" {\"path\"}: what was in the file and not in the log,
+\"trouble\" {\"kind\", \"reason\"}, \"recovered\", \"lost\" {\"path\"}: what was in the file once and not in the log,
 \"ended\" {\"txid\", \"epoch\", \"is_current\"}.";
 
 pub(super) const EXPLAIN: &str = "\
