@@ -43,7 +43,6 @@ mod settle;
 mod shared;
 mod start;
 
-pub(crate) use assemble::OnProgress;
 pub(crate) use blocking::run_blocking;
 pub(crate) use clock::now as boot_clock;
 pub(crate) use complete::complete;
