@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::object_reader::persistently;
 use crate::bucket::{Body, Bucket, Key, Layout, Put, PutMode, PutOptions, Range};
 use crate::ltx::{Decoder, Header};
 use crate::replication::{Facts, Floor, Genesis, LogFile, PutAnswer, SlotFacts};
@@ -134,14 +135,15 @@ impl Log {
     }
 
     /// Every file of the log above the floor: compactions and snapshots first, slots last, so that a slot
-    /// that was compacted meanwhile is not missed.
+    /// that was compacted meanwhile is not missed. A request that fails is made again some times.
     pub(crate) async fn list(&self) -> Result<Vec<LogFile>> {
         let mut files = Vec::new();
         for level in (0..=9).rev() {
             let prefix = Key::level_prefix(level, &self.root, self.layout);
             let mut after: Option<String> = None;
             loop {
-                let page = limited(self.bucket.list(&prefix, after.as_deref())).await?;
+                let request = || limited(self.bucket.list(&prefix, after.as_deref()));
+                let page = persistently(request).await?;
                 for object in &page.objects {
                     let key = Key::parse_file(&object.key, level, &self.root, self.layout);
                     if let Some(Key::File { level, min, max }) = key {
@@ -160,7 +162,7 @@ impl Log {
                 }
             }
         }
-        let floor = self.floor().await?;
+        let floor = persistently(|| self.floor()).await?;
         files.retain(|file| file.level > 0 || !floor.covers(file.max));
         Ok(files)
     }

@@ -47,7 +47,6 @@ mod shared;
 mod start;
 mod survey;
 
-pub(crate) use assemble::OnProgress;
 pub(crate) use blocking::run_blocking;
 pub(crate) use clock::now as boot_clock;
 pub(crate) use complete::complete;

@@ -246,7 +246,7 @@ impl Log {
 
     /// A listing, and what it does not show yet: the slot at its end, and those after it.
     async fn list_to_the_end(&self) -> Result<Vec<LogFile>> {
-        let mut files = persistently(|| self.list()).await?;
+        let mut files = self.list().await?;
         if let Some(beyond) = beyond_the_slots(&files)
             && let Some(slot) = persistently(|| self.slot_name(beyond.max)).await?
         {
