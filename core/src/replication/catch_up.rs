@@ -65,7 +65,14 @@ pub(crate) enum CatchUpEffect {
 impl CatchUp {
     /// A reader that stands at `position` and groups at most about `group_bytes` of files.
     pub(crate) fn new(position: Position, group_bytes: u64) -> CatchUp {
-        CatchUp { applied: position, read: position, read_bytes: 0, group_bytes, fence: None, state: State::Idle }
+        CatchUp {
+            applied: position,
+            read: position,
+            read_bytes: 0,
+            group_bytes,
+            fence: None,
+            state: State::Idle,
+        }
     }
 
     /// Up to where the database contains the log.

@@ -7,6 +7,7 @@ mod catch_up_tests;
 mod compaction;
 mod facts;
 mod floor;
+mod gaps;
 mod genesis;
 mod journal;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod shipper;
 mod shipper_tests;
 mod slot;
 mod upkeep;
+mod walk;
 
 pub(crate) use catch_up::{CatchUp, CatchUpEffect, CatchUpEvent};
 pub(crate) use compaction::{
@@ -27,10 +29,12 @@ pub(crate) use compaction::{
 };
 pub(crate) use facts::Facts;
 pub(crate) use floor::Floor;
+pub(crate) use gaps::Gaps;
 pub(crate) use genesis::Genesis;
 pub(crate) use journal::{Journal, MainFile, RECORD_BYTES, Record, RecordKind};
-pub(crate) use plan::{LogFile, plan_restore};
+pub(crate) use plan::{LogFile, Plan, beyond_the_slots, covers, plan_as_far, plan_restore, plan_until};
 pub(crate) use retention::{millis, plan_discard, plan_floor, plan_slots};
 pub(crate) use shipper::{Draft, PutAnswer, Shipper, ShipperEffect, ShipperEvent};
 pub(crate) use slot::SlotFacts;
 pub(crate) use upkeep::{Chore, Known, Next, next_chore};
+pub(crate) use walk::{Walk, WholeFile, check_name};

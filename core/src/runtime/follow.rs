@@ -202,7 +202,7 @@ impl Replicator {
         let before = self.replica()?.boundary().position;
         let staged = super::log::Staged::new(self.shared.files.staging("rebuild.db"));
         let restored = self
-            .wait(self.shared.log.restore(staged.path(), None))?
+            .wait(self.shared.log.restore(staged.path()))?
             .ok_or_else(|| Error::corrupt("the log has a genesis and no slot: it cannot be followed"))?;
         if restored.position.txid < before.txid {
             return Err(Error::corrupt(format!(

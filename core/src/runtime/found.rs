@@ -187,7 +187,7 @@ impl Replicator {
     /// Gets the database from the log.
     fn restore(&mut self, genesis: &Genesis) -> Result<()> {
         let staged = Staged::new(self.files().staging("restore.db"));
-        let restored = self.wait(self.shared.log.restore(staged.path(), None))?;
+        let restored = self.wait(self.shared.log.restore(staged.path()))?;
         let Some(restored) = restored else {
             let message = "the log has a genesis and no slot yet: its founder has not finished";
             return Err(Error::new(ErrorKind::LeaderUnavailable, message));

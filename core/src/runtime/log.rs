@@ -167,11 +167,18 @@ impl Log {
         }
     }
 
-    /// A file of a listing, whole.
-    pub(crate) async fn fetch(&self, file: &LogFile) -> Result<Fetched> {
-        let key = self.file_key(file);
-        let gone = || Error::new(ErrorKind::StoreUnavailable, format!("{key} was deleted while it was read"));
-        self.fetch_key(&key).await?.ok_or_else(gone)
+    /// The slot as a listing would name it; `None` if there is no such object.
+    pub(super) async fn slot_name(&self, txid: Txid) -> Result<Option<LogFile>> {
+        let key = self.key(&Key::slot(txid));
+        let first = Range::Part { offset: 0, length: 1 };
+        let object = limited(self.bucket.get(&key, first)).await?;
+        Ok(object.map(|object| LogFile {
+            level: 0,
+            min: txid,
+            max: txid,
+            size: object.size,
+            modified_ms: object.last_modified_ms,
+        }))
     }
 
     async fn fetch_key(&self, key: &str) -> Result<Option<Fetched>> {
@@ -202,6 +209,11 @@ impl Log {
     /// The bucket.
     pub(super) fn bucket(&self) -> &Arc<dyn Bucket> {
         &self.bucket
+    }
+
+    /// The key of the genesis.
+    pub(super) fn genesis_key(&self) -> String {
+        self.key(&Key::Genesis)
     }
 
     /// The key of a file of a listing.

@@ -1,6 +1,5 @@
 use super::log::Log;
-use crate::replication::LogFile;
-use crate::types::{Chain, Epoch, Error, Position, Result, Txid};
+use crate::types::{Epoch, Result, Txid};
 
 /// What the log tells of single slots, also of those whose objects were deleted.
 impl Log {
@@ -23,22 +22,5 @@ impl Log {
             }
         }
         Ok(None)
-    }
-
-    /// The position after `file`, the last of a plan, whose bytes have this hash: by the slot that it ends
-    /// with, or if that was deleted, by what is kept beside the file.
-    pub(crate) async fn position_after(&self, file: &LogFile, hash: Chain, epoch: Epoch) -> Result<Position> {
-        let slot = self.slot(file.max).await?;
-        if let Some(slot) = slot
-            && !self.floor().await?.covers(file.max)
-        {
-            return Ok(slot.facts.position());
-        }
-        match self.facts(file).await? {
-            Some(facts) if facts.vouches_for(hash) => {
-                Ok(Position { txid: file.max, chain: facts.after, epoch: facts.owner(file.max).unwrap_or(epoch) })
-            }
-            _ => Err(Error::corrupt(format!("nothing vouches for {}", self.file_key(file)))),
-        }
     }
 }

@@ -4,13 +4,16 @@
 //! the local replica: follows, promotes, ships), one *checkpoint* thread, and the server's tasks.
 
 mod apply;
+mod assemble;
 mod blocking;
 mod checkpoints;
 mod clock;
 mod compact;
 mod complete;
+mod damage;
 mod draft;
 mod events;
+mod file_reader;
 mod follow;
 mod forward;
 mod found;
@@ -20,10 +23,13 @@ mod lead;
 mod lease;
 mod local_files;
 mod log;
+mod lookup;
+mod moments;
 mod node;
 mod object_reader;
 #[cfg(test)]
 mod object_reader_tests;
+mod page_writer;
 mod peers;
 mod promote;
 mod publish;
@@ -31,6 +37,7 @@ mod replica;
 mod replicator;
 mod restore;
 mod restore_database;
+mod restore_target;
 mod retain;
 mod rewind;
 mod role_events;
@@ -39,12 +46,16 @@ mod settle;
 mod shared;
 mod start;
 mod upkeep;
+#[cfg(test)]
+mod upkeep_tests;
 
+pub(crate) use assemble::OnProgress;
 pub(crate) use blocking::run_blocking;
 pub(crate) use clock::now as boot_clock;
 pub(crate) use complete::complete;
 pub use events::Subscription;
 pub(crate) use forward::moved_away;
 pub(crate) use node::{Node, NodeOptions, lease_key};
+pub(crate) use restore::{RestoreRequest, Until};
 pub(crate) use restore_database::{RestoreOptions, restore_database};
 pub use role_events::RoleEvents;

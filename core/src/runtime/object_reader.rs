@@ -95,6 +95,32 @@ pub(crate) struct OpenObject {
     gone: AtomicBool,
 }
 
+/// Makes a request of a restore again, with growing pauses, while its failure may pass.
+pub(super) async fn persistently<T, F: Future<Output = Result<T>>>(request: impl Fn() -> F) -> Result<T> {
+    let mut failures = 0;
+    loop {
+        match request().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => {
+                failures += 1;
+                pause_after(failures, error).await?;
+            }
+        }
+    }
+}
+
+/// Waits before another try; the error, if it is not worth one or these were enough.
+async fn pause_after(failures: u32, error: Error) -> Result<()> {
+    let may_pass = matches!(error.kind(), ErrorKind::StoreUnavailable | ErrorKind::Timeout | ErrorKind::Io);
+    if failures >= TRIES || !may_pass {
+        return Err(error);
+    }
+    tracing::debug!(%error, "a read is repeated");
+    let pause = FIRST_PAUSE * 2u32.saturating_pow(failures - 1);
+    tokio::time::sleep(pause.min(LONGEST_PAUSE)).await;
+    Ok(())
+}
+
 impl ObjectReader {
     /// Asks for the first bytes, so that they are there when they are read.
     pub(crate) fn start(&mut self) {
@@ -185,14 +211,10 @@ impl OpenObject {
                 Err(error) => error,
             };
             failures += 1;
-            let may_pass =
-                matches!(error.kind(), ErrorKind::StoreUnavailable | ErrorKind::Timeout | ErrorKind::Io);
-            if failures >= TRIES || !may_pass || self.is_gone() {
+            if self.is_gone() {
                 return Err(error);
             }
-            tracing::debug!(key = %self.key, %error, "a read is repeated");
-            let pause = FIRST_PAUSE * 2u32.saturating_pow(failures - 1);
-            tokio::time::sleep(pause.min(LONGEST_PAUSE)).await;
+            pause_after(failures, error).await?;
         }
     }
 
