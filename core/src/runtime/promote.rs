@@ -169,6 +169,7 @@ impl Replicator {
             over: false,
         }));
         shared.tell_election(Event::Promoted { tenure });
+        super::upkeep::start(&shared, tenure, &self.tokio);
         Ok(())
     }
 
