@@ -27,6 +27,15 @@ pub(super) enum Command {
     /// Show what the log is and what can be restored
     #[command(after_help = help::INFO)]
     Info(InfoArguments),
+    /// Read the whole log and check every file and every link
+    #[command(after_help = help::VERIFY)]
+    Verify(VerifyArguments),
+    /// Make a snapshot of the log's end
+    #[command(after_help = help::SNAPSHOT)]
+    Snapshot(SnapshotArguments),
+    /// Compact the files of the level below into one
+    #[command(after_help = help::COMPACT)]
+    Compact(CompactArguments),
     /// Keep a local read-only copy current
     #[command(after_help = help::FOLLOW, visible_alias = "replicate")]
     Follow(FollowArguments),
@@ -104,6 +113,27 @@ pub(super) struct ListArguments {
 pub(super) struct InfoArguments {
     #[command(flatten)]
     pub(super) log: LogArguments,
+}
+
+#[derive(Args)]
+pub(super) struct VerifyArguments {
+    #[command(flatten)]
+    pub(super) log: LogArguments,
+}
+
+#[derive(Args)]
+pub(super) struct SnapshotArguments {
+    #[command(flatten)]
+    pub(super) log: LogArguments,
+}
+
+#[derive(Args)]
+pub(super) struct CompactArguments {
+    #[command(flatten)]
+    pub(super) log: LogArguments,
+    /// The level to make a file of
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
+    pub(super) level: u8,
 }
 
 #[derive(Args)]

@@ -56,6 +56,29 @@ JSON: {\"log\", \"database\", \"page_size\", \"oldest\": {\"txid\", \"timestamp\
 \"levels\": [{\"level\", \"files\", \"bytes\", \"min\", \"max\"}], \"snapshot\": {a file, as in list}, \"damage\"}; what does not
 exist is null.";
 
+pub(super) const VERIFY: &str = "\
+Examples:
+  haqlite verify s3://my-bucket --name my
+  haqlite verify s3://my-bucket --name my --json
+
+Exit code 3 if anything is damaged.";
+
+pub(super) const SNAPSHOT: &str = "\
+Examples:
+  haqlite snapshot s3://my-bucket --name my
+
+It is made from the log alone, and nothing is deleted. No node is needed, and none is disturbed. The key must be one
+that may write. The file is built in the folder for temporary files (TMPDIR).
+
+JSON: {\"log\", \"made\": {a file, as in list}, or null if nothing was added since the newest snapshot}";
+
+pub(super) const COMPACT: &str = "\
+Examples:
+  haqlite compact s3://my-bucket --name my
+  haqlite compact s3://my-bucket --name my --level 2
+
+The leader does this by itself; by hand it is for logs without one. Otherwise it is like snapshot, and has its JSON.";
+
 pub(super) const FOLLOW: &str = "\
 Examples:
   haqlite follow s3://my-bucket --name my -o copy.db --once

@@ -4,6 +4,7 @@
 //! and prints what came of it; nothing is decided here.
 
 mod arguments;
+mod compact;
 mod exit_code;
 mod explain;
 mod failure;
@@ -14,6 +15,7 @@ mod list;
 mod output;
 mod progress;
 mod restore;
+mod snapshot;
 mod text;
 mod which_log;
 
@@ -59,6 +61,8 @@ fn perform(command: Command, output: &Output) -> Result<ExitCode, Failure> {
         Command::Restore(arguments) => restore::run(arguments, output),
         Command::List(arguments) => list::run(&arguments, output),
         Command::Info(arguments) => info::run(&arguments, output),
+        Command::Snapshot(arguments) => snapshot::run(&arguments, output),
+        Command::Compact(arguments) => compact::run(&arguments, output),
         Command::Follow(arguments) => follow::run(&arguments, output),
         Command::Explain(arguments) => explain::run(&arguments, output),
     }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::log_source::{LogPlace, LogSource, names_a_log};
 use crate::bucket::Bucket;
 use crate::replication::LogFile;
-use crate::runtime::{Log, Survey, complete, run_blocking, survey};
+use crate::runtime::{Log, Scratch, Survey, complete, meet, run_blocking, survey};
 use crate::types::{Epoch, NodeId, Result, Timestamp, Txid};
 
-/// A look at a log in its bucket, without a node. It reads, and needs a key that may read.
+/// What can be done with a log in its bucket without a node. Looking at it needs a key that may read, no more.
 ///
 /// ```no_run
 /// # fn look() -> haqlite::Result<()> {
@@ -23,7 +23,8 @@ use crate::types::{Epoch, NodeId, Result, Timestamp, Txid};
 #[must_use = "tools do nothing before one is used"]
 #[derive(Clone)]
 pub struct LogTools {
-    pub(super) source: LogSource,
+    source: LogSource,
+    staging: PathBuf,
 }
 
 names_a_log!(LogTools);
@@ -120,12 +121,23 @@ impl LogTools {
     /// For the log in the bucket that this URL names, as [`Builder::bucket`](crate::Builder::bucket) has it. It
     /// needs a [`LogTools::db_name`].
     pub fn new(url: impl Into<String>) -> LogTools {
-        LogTools { source: LogSource::url(url) }
+        LogTools::over(LogSource::url(url))
     }
 
     /// For the log in this bucket.
     pub fn from_bucket(bucket: impl Bucket) -> LogTools {
-        LogTools { source: LogSource::bucket(bucket) }
+        LogTools::over(LogSource::bucket(bucket))
+    }
+
+    fn over(source: LogSource) -> LogTools {
+        LogTools { source, staging: std::env::temp_dir() }
+    }
+
+    /// Where files are built before they are uploaded, a folder that exists; the system's folder for temporary
+    /// files by default. A snapshot needs as much room as it has bytes.
+    pub fn staging(mut self, folder: impl Into<PathBuf>) -> LogTools {
+        self.staging = folder.into();
+        self
     }
 
     /// Where the log is, for people. Opens the bucket, and asks nothing of it.
@@ -179,10 +191,70 @@ impl LogTools {
         run_blocking(move || tools.info())
     }
 
+    /// Makes a snapshot of the log's end (level 9) from its other files. `None` if nothing was added since the
+    /// newest one.
+    ///
+    /// No node is needed or disturbed, and nothing is deleted. Every file is checked: `Corrupt` names what is
+    /// damaged. It writes, and so needs a key that may. A crash leaves at most a small object that stands for no
+    /// file, and something in the staging folder.
+    pub fn snapshot(&self) -> Result<Option<LogFileInfo>> {
+        self.make(|log| async move { log.make_snapshot(None).await })
+    }
+
+    /// As [`LogTools::snapshot`], under any executor.
+    pub fn snapshot_async(&self) -> impl Future<Output = Result<Option<LogFileInfo>>> + Send + 'static {
+        let tools = self.clone();
+        run_blocking(move || tools.snapshot())
+    }
+
+    /// Makes one file of `level` (1 to 8) of what the level below has and it has not. `None` if there is nothing.
+    /// Otherwise as [`LogTools::snapshot`].
+    ///
+    /// A leader does it by itself: this is for logs without one.
+    pub fn compact(&self, level: u8) -> Result<Option<LogFileInfo>> {
+        self.make(move |log| async move { log.compact(level, None).await })
+    }
+
+    /// As [`LogTools::compact`], under any executor.
+    pub fn compact_async(
+        &self,
+        level: u8,
+    ) -> impl Future<Output = Result<Option<LogFileInfo>>> + Send + 'static {
+        let tools = self.clone();
+        run_blocking(move || tools.compact(level))
+    }
+
+    /// Makes a file of others. Only of a log of ours: there is one if it has a genesis.
+    fn make<F>(&self, make: impl FnOnce(Log) -> F + Send + 'static) -> Result<Option<LogFileInfo>>
+    where
+        F: Future<Output = Result<Option<LogFile>>> + Send,
+    {
+        let place = self.source.open(None)?;
+        let scratch = Scratch::below(&self.staging)?;
+        let log = place.log(scratch.path().to_path_buf());
+        let made = complete(async move {
+            meet(&log).await?;
+            make(log).await
+        })??;
+        Ok(made.as_ref().map(LogFileInfo::of))
+    }
+
     fn survey(&self) -> Result<(String, Survey)> {
         let log = self.source.open(None)?.log(PathBuf::new());
         let name = log.describe();
         Ok((name, complete(async move { survey(&log).await })??))
+    }
+}
+
+impl LogFileInfo {
+    fn of(file: &LogFile) -> LogFileInfo {
+        LogFileInfo {
+            level: file.level,
+            min: file.min,
+            max: file.max,
+            size: file.size,
+            modified: Timestamp::from_unix_ms(file.modified_ms),
+        }
     }
 }
 
@@ -194,14 +266,7 @@ impl LogPlace {
 }
 
 fn files_of(survey: &Survey) -> Vec<LogFileInfo> {
-    let info = |file: &LogFile| LogFileInfo {
-        level: file.level,
-        min: file.min,
-        max: file.max,
-        size: file.size,
-        modified: Timestamp::from_unix_ms(file.modified_ms),
-    };
-    let mut files: Vec<LogFileInfo> = survey.files.iter().map(info).collect();
+    let mut files: Vec<LogFileInfo> = survey.files.iter().map(LogFileInfo::of).collect();
     files.sort_by_key(|file| (file.level, file.max, file.min));
     files
 }

@@ -159,7 +159,7 @@ impl Replicator {
 }
 
 /// The genesis of the log. `InvalidArgument` if there is no log, `ForeignDatabase` if it is another tool's.
-async fn meet(log: &Log) -> Result<Genesis> {
+pub(crate) async fn meet(log: &Log) -> Result<Genesis> {
     if let Some(genesis) = log.genesis().await? {
         return Ok(genesis);
     }
@@ -168,7 +168,7 @@ async fn meet(log: &Log) -> Result<Genesis> {
         return Err(Error::new(ErrorKind::InvalidArgument, message));
     }
     let message = format!(
-        "{} holds files that another tool wrote: they can be restored, but not followed",
+        "{} holds files that another tool wrote: they can be restored, and no more until a node has adopted them",
         log.describe()
     );
     Err(Error::new(ErrorKind::ForeignDatabase, message))
