@@ -52,12 +52,12 @@ mod sqlite;
 pub mod types;
 pub mod wal;
 
-pub use database::{Builder, HaQLite, Restore, RestoredDatabase, Session, Transaction};
+pub use database::{Builder, HaQLite, Restore, RestoredDatabase, Session, Transaction, Verify};
 pub use runtime::{RoleEvents, Subscription};
 pub use sqlite::{LocalRow, RowCursor};
 pub use types::{
     BatchResult, Bookmark, Check, Compaction, Consistency, CoordinatorConfig, Durability, Error, ErrorKind,
     Event, ExecuteResult, FromColumn, FromValue, HaMode, LeaseConfig, NodeId, Outcome, Params, Position,
     Problem, Progress, ReadOptions, Result, Retention, Role, Row, Rows, SqlValue, Statement, Status,
-    Timestamp, TxMode, ValueRef, validate_mode_role,
+    Timestamp, TxMode, ValueRef, VerifyReport, validate_mode_role,
 };

@@ -12,9 +12,11 @@ mod restore;
 mod session;
 mod store_url;
 mod transaction;
+mod verify;
 
 pub use builder::Builder;
 pub use handle::HaQLite;
 pub use restore::{Restore, RestoredDatabase};
 pub use session::Session;
 pub use transaction::Transaction;
+pub use verify::Verify;

@@ -42,13 +42,17 @@ mod service;
 mod settle;
 mod shared;
 mod start;
+mod verify;
+mod verify_task;
 
 pub(crate) use blocking::run_blocking;
 pub(crate) use clock::now as boot_clock;
 pub(crate) use complete::complete;
 pub use events::Subscription;
 pub(crate) use forward::moved_away;
+pub(crate) use log::Log;
 pub(crate) use node::{Node, NodeOptions, lease_key};
 pub(crate) use restore::{RestoreRequest, Until};
 pub(crate) use restore_database::{RestoreOptions, restore_database};
 pub use role_events::RoleEvents;
+pub(crate) use verify::{VerifyOptions, verify_log};
