@@ -57,7 +57,7 @@ pub mod wal;
 
 pub use database::{
     Builder, Follow, HaQLite, LeaseInfo, LevelInfo, LogFileInfo, LogInfo, LogTools, ReadReplica,
-    ReplicaStatus, Restore, RestorePoint, RestoredDatabase, Session, Transaction,
+    ReplicaStatus, Restore, RestorePoint, RestoredDatabase, Session, Transaction, Verify,
 };
 pub use runtime::{RoleEvents, Subscription};
 pub use sqlite::{LocalRow, RowCursor};
@@ -65,5 +65,5 @@ pub use types::{
     BatchResult, Bookmark, Check, Compaction, Consistency, CoordinatorConfig, Durability, Error, ErrorKind,
     Event, ExecuteResult, FromColumn, FromValue, HaMode, LeaseConfig, NodeId, Outcome, Params, Position,
     Problem, Progress, ReadOptions, Result, Retention, Role, Row, Rows, SqlValue, Statement, Status,
-    Timestamp, TxMode, ValueRef, validate_mode_role,
+    Timestamp, TxMode, ValueRef, VerifyReport, validate_mode_role,
 };

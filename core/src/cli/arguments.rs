@@ -119,6 +119,9 @@ pub(super) struct InfoArguments {
 pub(super) struct VerifyArguments {
     #[command(flatten)]
     pub(super) log: LogArguments,
+    /// Also restore it into a temporary file in this folder, and have SQLite check that
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) restore_in: Option<PathBuf>,
 }
 
 #[derive(Args)]

@@ -4,7 +4,7 @@ pub(super) const ALL: &str = "\
 Examples:
   haqlite info s3://my-bucket --name my
   haqlite restore s3://my-bucket --name my -o copy.db
-  HAQLITE_STORAGE_URL=s3://my-bucket haqlite list --name my --json
+  HAQLITE_STORAGE_URL=s3://my-bucket haqlite verify --name my --json
 
 Exit codes:
   0  done
@@ -59,9 +59,13 @@ exist is null.";
 pub(super) const VERIFY: &str = "\
 Examples:
   haqlite verify s3://my-bucket --name my
-  haqlite verify s3://my-bucket --name my --json
+  haqlite verify s3://my-bucket --name my --restore-in . --json
 
-Exit code 3 if anything is damaged.";
+It reads all, writes nothing to the bucket, and does not mind a node that writes meanwhile. Exit code 3 if anything is
+damaged.
+
+JSON: {\"log\", \"txid\", \"epoch\", \"slots\", \"compactions\", \"snapshots\", \"bytes\", \"restored\",
+\"problems\": [{\"key\", \"reason\"}], \"unexplained\": [key]}: unexplained objects do no harm";
 
 pub(super) const SNAPSHOT: &str = "\
 Examples:

@@ -17,6 +17,7 @@ mod progress;
 mod restore;
 mod snapshot;
 mod text;
+mod verify;
 mod which_log;
 
 use std::ffi::OsString;
@@ -61,6 +62,7 @@ fn perform(command: Command, output: &Output) -> Result<ExitCode, Failure> {
         Command::Restore(arguments) => restore::run(arguments, output),
         Command::List(arguments) => list::run(&arguments, output),
         Command::Info(arguments) => info::run(&arguments, output),
+        Command::Verify(arguments) => verify::run(arguments, output),
         Command::Snapshot(arguments) => snapshot::run(&arguments, output),
         Command::Compact(arguments) => compact::run(&arguments, output),
         Command::Follow(arguments) => follow::run(&arguments, output),

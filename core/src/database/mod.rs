@@ -14,6 +14,7 @@ mod restore;
 mod session;
 mod store_url;
 mod transaction;
+mod verify;
 
 pub use builder::Builder;
 pub use handle::HaQLite;
@@ -22,3 +23,4 @@ pub use read_replica::{Follow, ReadReplica, ReplicaStatus};
 pub use restore::{Restore, RestoredDatabase};
 pub use session::Session;
 pub use transaction::Transaction;
+pub use verify::Verify;

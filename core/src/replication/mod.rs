@@ -12,6 +12,7 @@ mod genesis;
 mod journal;
 #[cfg(test)]
 mod journal_tests;
+mod ledger;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
@@ -32,6 +33,7 @@ pub(crate) use floor::Floor;
 pub(crate) use gaps::Gaps;
 pub(crate) use genesis::Genesis;
 pub(crate) use journal::{Journal, MainFile, RECORD_BYTES, Record, RecordKind};
+pub(crate) use ledger::{Ledger, out_of_reach};
 pub(crate) use plan::{LogFile, Plan, beyond_the_slots, covers, plan_as_far, plan_restore, plan_until};
 pub(crate) use retention::{millis, plan_discard, plan_floor, plan_slots};
 pub(crate) use shipper::{Draft, PutAnswer, Shipper, ShipperEffect, ShipperEvent};

@@ -148,25 +148,56 @@ impl Log {
 
     /// The files of a level that begin after this slot, also slots below the floor.
     pub(crate) async fn list_level(&self, level: u8, after: Txid) -> Result<Vec<LogFile>> {
+        Ok(self.list_folder(level, after).await?.into_iter().filter_map(|(_, file)| file).collect())
+    }
+
+    /// Every object in the folder of a level beyond this slot, by key, with the file that it is.
+    pub(super) async fn list_folder(&self, level: u8, after: Txid) -> Result<Vec<(String, Option<LogFile>)>> {
         let prefix = Key::level_prefix(level, &self.root, self.layout);
         let last = Key::File { level, min: after, max: Txid::new(u64::MAX) };
         let mut after = Some(self.key(&last)).filter(|_| after > Txid::ZERO);
-        let mut files = Vec::new();
+        let mut found = Vec::new();
         loop {
             let request = || limited(self.bucket.list(&prefix, after.as_deref()));
             let page = persistently(request).await?;
-            for object in &page.objects {
-                let key = Key::parse_file(&object.key, level, &self.root, self.layout);
-                if let Some(Key::File { level, min, max }) = key {
-                    let (size, modified_ms) = (object.size, object.last_modified_ms);
-                    files.push(LogFile { level, min, max, size, modified_ms });
-                }
-            }
             after = page.objects.last().map(|object| object.key.clone());
+            for object in page.objects {
+                let file = match Key::parse_file(&object.key, level, &self.root, self.layout) {
+                    Some(Key::File { level, min, max }) => {
+                        let (size, modified_ms) = (object.size, object.last_modified_ms);
+                        Some(LogFile { level, min, max, size, modified_ms })
+                    }
+                    _ => None,
+                };
+                found.push((object.key, file));
+            }
             if !page.more || after.is_none() {
-                return Ok(files);
+                return Ok(found);
             }
         }
+    }
+
+    /// The keys of objects below the root that are no part of a log, as many as `most`. Where the root is
+    /// empty, only those in the folders of the levels: others belong to somebody else.
+    pub(super) async fn unknown_keys(&self, most: usize) -> Result<Vec<String>> {
+        let level = |level| Key::level_prefix(level, &self.root, self.layout);
+        let folders =
+            if self.root.is_empty() { (0..=9).map(level).collect() } else { vec![self.root.clone()] };
+        let mut unknown = Vec::new();
+        for prefix in folders {
+            let mut after: Option<String> = None;
+            loop {
+                let page = persistently(|| limited(self.bucket.list(&prefix, after.as_deref()))).await?;
+                after = page.objects.last().map(|object| object.key.clone());
+                let keys = page.objects.into_iter().map(|object| object.key);
+                unknown.extend(keys.filter(|key| Key::parse(key, &self.root, self.layout).is_none()));
+                if !page.more || after.is_none() || unknown.len() >= most {
+                    break;
+                }
+            }
+        }
+        unknown.truncate(most);
+        Ok(unknown)
     }
 
     /// The slot as a listing would name it; `None` if there is no such object.
@@ -231,11 +262,6 @@ impl Log {
         &self.bucket
     }
 
-    /// The key of the genesis.
-    pub(super) fn genesis_key(&self) -> String {
-        self.key(&Key::Genesis)
-    }
-
     /// The key of a file of a listing.
     pub(super) fn file_key(&self, file: &LogFile) -> String {
         self.key(&Key::File { level: file.level, min: file.min, max: file.max })
@@ -247,6 +273,7 @@ impl Log {
         self.staging.join(format!(".{what}-{}-{number}", std::process::id()))
     }
 
+    /// Where an object of the log is.
     pub(super) fn key(&self, key: &Key) -> String {
         key.path(&self.root, self.layout)
     }

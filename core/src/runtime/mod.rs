@@ -54,6 +54,8 @@ mod survey;
 mod upkeep;
 #[cfg(test)]
 mod upkeep_tests;
+mod verify;
+mod verify_task;
 
 pub(crate) use blocking::run_blocking;
 pub(crate) use clock::now as boot_clock;
@@ -70,3 +72,4 @@ pub(crate) use restore_database::{RestoreOptions, restore_database};
 pub use role_events::RoleEvents;
 pub(crate) use scratch::Scratch;
 pub(crate) use survey::{Survey, survey};
+pub(crate) use verify::{VerifyOptions, verify_log};

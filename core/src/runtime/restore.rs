@@ -9,6 +9,7 @@ use super::damage::{Judged, LISTINGS};
 use super::file_reader::{Failure, OpenFile};
 use super::log::Log;
 use super::object_reader::persistently;
+use crate::bucket::Key;
 use crate::replication::{
     LogFile, Plan, Walk, WholeFile, beyond_the_slots, covers, plan_as_far, plan_restore, plan_until,
 };
@@ -97,10 +98,10 @@ impl Log {
         let mut judged = Judged::default();
         let genesis = match persistently(|| self.genesis()).await {
             Err(error) if request.last_good && error.kind() == ErrorKind::Corrupt => {
-                judged.problems.push(Problem::new(self.genesis_key(), &error));
+                judged.problems.push(Problem::new(self.key(&Key::Genesis), &error));
                 None
             }
-            other => other.map_err(|error| error.context(self.genesis_key()))?,
+            other => other.map_err(|error| error.context(self.key(&Key::Genesis)))?,
         };
         let guard = CancelOnDrop::default();
         loop {

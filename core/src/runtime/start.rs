@@ -74,6 +74,7 @@ impl Node {
             // Who cannot lead does not offer itself as a successor.
             runtime.spawn(super::heartbeat::run(Arc::clone(&shared), forwarder.clone(), poll));
         }
+        runtime.spawn(super::verify_task::run(Arc::clone(&shared)));
         let (stop_server, mut stopped) = watch::channel(false);
         let service = Arc::new(NodeService(Arc::clone(&shared)));
         runtime.spawn(server.serve(service, async move {

@@ -11,4 +11,5 @@ mod damage;
 mod places;
 mod store_faults;
 mod targets;
+mod verify;
 mod written;
