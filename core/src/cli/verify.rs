@@ -9,7 +9,7 @@ use super::restore::ProblemDocument;
 use super::text;
 use super::which_log::{WhichLog, tool_for};
 use crate::database::{LogTools, Verify};
-use crate::types::VerifyReport;
+use crate::types::{ErrorKind, VerifyReport};
 
 #[derive(Serialize)]
 struct Document {
@@ -36,6 +36,11 @@ pub(super) fn run(arguments: VerifyArguments, output: &Output) -> Result<ExitCod
     let report = verify.run();
     drop(bar);
     let report = report?;
+    let files = report.slots + report.compactions + report.snapshots;
+    if files == 0 && report.is_healthy() {
+        // A name that was mistyped must not look like a log that is whole.
+        return Err(Failure::told(ErrorKind::InvalidArgument, &format!("{name} holds no log")));
+    }
     output.result(&document(name, &report), &for_people(&report))?;
     Ok(if report.is_healthy() { ExitCode::Ok } else { ExitCode::Damaged })
 }

@@ -88,7 +88,7 @@ fn looks_leave_no_trace_in_the_bucket() {
     let site = Site::with_log();
     std::fs::remove_dir_all(site.path("bucket/.haqlite")).unwrap();
     let before = tree(&site.path("bucket"));
-    for command in ["list", "info", "explain"] {
+    for command in ["list", "info", "explain", "verify"] {
         assert_eq!(site.on_log(command, &[]).code, Some(0));
     }
     assert_eq!(site.on_log("restore", &["-o", "copy.db"]).code, Some(0));

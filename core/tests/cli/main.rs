@@ -8,6 +8,7 @@ mod help;
 mod look;
 mod restore;
 mod support;
+mod upkeep;
 
 #[cfg(feature = "s3")]
 mod s3;

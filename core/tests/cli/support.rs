@@ -82,6 +82,8 @@ impl Site {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_haqlite"));
         command.args(args).env_clear().env("HOME", self.folder.path()).current_dir(self.folder.path());
+        // A command that is cut off leaves what it stages.
+        command.env("TMPDIR", self.folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
