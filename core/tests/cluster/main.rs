@@ -13,4 +13,5 @@ mod outcomes;
 #[cfg(feature = "s3")]
 mod s3;
 mod support;
+mod upkeep;
 mod world;
