@@ -22,6 +22,7 @@ mod forward;
 mod found;
 mod heartbeat;
 mod journal_file;
+mod keeper;
 mod lead;
 mod lease;
 mod local_files;

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
 use tokio::runtime::Runtime;
 
+use super::keeper::Keeper;
 use super::log::Log;
 use super::publish::Verdict;
 use super::retain::Memory;
@@ -17,9 +18,9 @@ use crate::bucket::{
     Body, Bucket, Call, Fault, FaultyBucket, Key, Layout, MemoryBucket, PutMode, PutOptions, Range,
 };
 use crate::ltx::{After, Base, Decoder, Encoder, Header, Merge, Origin, Source, write_database};
-use crate::replication::{Facts, Floor, Genesis, LogFile, plan_as_far, plan_restore};
+use crate::replication::{Facts, Floor, Genesis, LogFile, Next, plan_as_far, plan_restore};
 use crate::types::{
-    Chain, DatabaseId, Epoch, ErrorKind, PageNumber, PageSize, Result, Retention, SessionId, Txid,
+    Chain, Compaction, DatabaseId, Epoch, ErrorKind, PageNumber, PageSize, Result, Retention, SessionId, Txid,
 };
 
 const PAGE: u32 = 512;
@@ -436,6 +437,87 @@ fn a_compaction_that_reaches_beyond_the_newest_slot_is_refused() {
     for error in [world.compact(2).unwrap_err(), world.retain(&retention(0, 0, 1)).unwrap_err()] {
         assert!(error.kind() == ErrorKind::Corrupt && error.to_string().contains("newest slot"), "{error}");
     }
+}
+
+/// How many calls of a kind were made.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+struct Calls {
+    gets: u64,
+    puts: u64,
+    lists: u64,
+    deletes: u64,
+    others: u64,
+}
+
+/// Lets the upkeep of a leader run until it waits; at which time it wants to go on.
+fn keep(world: &World, keeper: &mut Keeper) -> Option<i64> {
+    loop {
+        let now_ms = world.clock.load(Ordering::SeqCst);
+        match world.runtime.block_on(keeper.step(txid(world.end()), now_ms)).unwrap() {
+            Next::At(at) if at <= now_ms => {}
+            Next::At(at) => return Some(at),
+            Next::Idle => return None,
+            Next::Now(chore) => panic!("{chore:?} is not done"),
+        }
+    }
+}
+
+#[test]
+fn an_hour_of_upkeep_at_one_slot_a_second_costs_few_requests_and_then_none() {
+    let mut world = World::new();
+    let calls = Arc::new(Mutex::new(Calls::default()));
+    let counter = Arc::clone(&calls);
+    let counted = FaultyBucket::new(world.store.clone(), move |call| {
+        let mut calls = counter.lock();
+        match call {
+            Call::Get { .. } => calls.gets += 1,
+            Call::Put { .. } => calls.puts += 1,
+            Call::List { .. } => calls.lists += 1,
+            Call::Delete { .. } => calls.deletes += 1,
+            Call::Now => calls.others += 1,
+        }
+        Fault::None
+    });
+    let log = Log::new(Arc::new(counted), String::new(), world._staging.path().to_path_buf());
+    let mut keeper = Keeper::new(log, Compaction::default(), Retention::default());
+    let mut wake = Some(0);
+    for second in 0..2 * 3600 {
+        if second == 3600 {
+            // In the first hour there is nothing old yet.
+            *calls.lock() = Calls::default();
+        }
+        world.tick(1000);
+        world.write(&[(second as u8, second as u8)], 4);
+        if keeper.waits_for_slots()
+            || wake.is_some_and(|at| at <= world.clock.load(Ordering::SeqCst))
+            || second == 0
+        {
+            wake = keep(&world, &mut keeper);
+        }
+    }
+    let hour = *calls.lock();
+    println!("in an hour: {hour:?}");
+    // Each slot is read once and deleted once; the rest is little.
+    assert!(hour.gets < 3600 + 1500, "{hour:?}");
+    assert!(hour.deletes < 3600 + 200, "{hour:?}");
+    assert!(hour.puts < 400 && hour.lists < 600 && hour.others < 60, "{hour:?}");
+    world.check(false);
+    let slots = world.slots().len();
+    assert!(slots < 800, "{slots} slots after two hours");
+    // Nothing is added: a day later everything is done, and nothing is asked for any more.
+    while let Some(at) = wake {
+        world.clock.store(at, Ordering::SeqCst);
+        wake = keep(&world, &mut keeper);
+    }
+    let done = *calls.lock();
+    for _ in 0..48 {
+        world.tick(3_600_000);
+        assert_eq!(keep(&world, &mut keeper), None);
+    }
+    assert_eq!(*calls.lock(), done, "an idle log costs nothing");
+    assert_eq!((world.slots(), world.names(9).len()), (vec![world.end()], 1));
+    world.check(false);
+    world.check_restore();
 }
 
 /// One step of a history.

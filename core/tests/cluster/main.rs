@@ -14,4 +14,5 @@ mod read_replica;
 #[cfg(feature = "s3")]
 mod s3;
 mod support;
+mod upkeep;
 mod world;
