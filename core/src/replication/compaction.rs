@@ -1,6 +1,6 @@
 use std::cmp::Reverse;
 
-use super::{Floor, LogFile};
+use super::{Floor, LogFile, beyond_the_slots};
 use crate::types::{Error, Result, Txid};
 
 /// The level of snapshots.
@@ -93,13 +93,12 @@ pub(crate) fn plan_repair(files: &[LogFile], lost: &LogFile) -> Option<Vec<LogFi
 /// `Corrupt` if the files reach beyond the newest slot, which is never deleted: the listing of the slots was
 /// made last, so nothing can explain it.
 pub(crate) fn check_newest(files: &[LogFile]) -> Result<()> {
-    let newest = files.iter().filter(|f| f.level == 0).map(|f| f.max).max().unwrap_or_default();
-    match files.iter().filter(|f| f.level > 0).max_by_key(|f| f.max) {
-        Some(file) if file.max > newest => Err(Error::corrupt(format!(
-            "log file {}-{} of level {} reaches beyond the newest slot, {newest}",
+    match beyond_the_slots(files) {
+        Some(file) => Err(Error::corrupt(format!(
+            "log file {}-{} of level {} reaches beyond the newest slot",
             file.min, file.max, file.level
         ))),
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::compaction::{Bounds, newest_snapshot, plan_compaction, plan_snapshot};
+use super::compaction::{Bounds, SNAPSHOTS, newest_snapshot, plan_compaction, plan_snapshot};
 use super::retention::{millis, next_retention};
 use super::{Floor, LogFile};
 use crate::types::{Compaction, Retention, Txid};
@@ -19,6 +19,25 @@ pub(crate) struct Known {
 }
 
 impl Known {
+    /// Slots up to this one are confirmed, as is noticed now.
+    pub(crate) fn confirm(&mut self, confirmed: Txid, now_ms: i64) {
+        self.confirmed = self.confirmed.max(confirmed);
+        if self.listed() < self.confirmed {
+            self.unlisted_since_ms.get_or_insert(now_ms);
+        }
+    }
+
+    /// Up to where the slots are listed, or covered.
+    pub(crate) fn listed(&self) -> Txid {
+        self.files.iter().map(|f| f.max).max().unwrap_or_default().max(self.floor.0)
+    }
+
+    /// The slots after that were listed. A listing may lag: then it is made again at the next boundary.
+    pub(crate) fn listed_slots(&mut self, slots: Vec<LogFile>, now_ms: i64) {
+        self.files.extend(slots);
+        self.unlisted_since_ms = (self.listed() < self.confirmed).then_some(now_ms);
+    }
+
     /// A file was made: slots that level 1 has now are no input any more.
     pub(crate) fn add(&mut self, file: LogFile) {
         if file.level == 1 {
@@ -60,7 +79,7 @@ pub(crate) fn next_chore(known: &Known, compaction: &Compaction, retention: &Ret
     if let (Some(since), Some(interval)) = (known.unlisted_since_ms, lowest) {
         due.push((boundary_after(since, interval), Chore::Look));
     }
-    for (level, interval) in (1..).zip(&compaction.levels) {
+    for (level, interval) in (1..SNAPSHOTS).zip(&compaction.levels) {
         due.extend(compaction_due(known, level, *interval, now_ms));
     }
     if let Some(interval) = compaction.snapshots {

@@ -12,7 +12,9 @@ mod limits;
 mod log_faults;
 mod outages;
 mod outcomes;
+mod read_replica;
 #[cfg(feature = "s3")]
 mod s3;
 mod support;
+mod upkeep;
 mod world;
