@@ -267,7 +267,8 @@ impl Builder {
     }
 
     /// Takes a database at the path that has no local state (a restore, a copy) for the log's: it is compared
-    /// with the log page by page, and what differs is saved beside it.
+    /// with the log page by page, and what differs is saved beside it. Also goes on with a log that Litestream has
+    /// written to, which is refused otherwise.
     pub fn adopt(mut self, adopt: bool) -> Builder {
         self.adopt = adopt;
         self

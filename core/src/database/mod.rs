@@ -6,6 +6,7 @@ mod cluster;
 mod engine;
 mod handle;
 mod local;
+mod log_source;
 mod node_engine;
 mod node_session;
 mod restore;

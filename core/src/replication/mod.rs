@@ -6,6 +6,7 @@ mod catch_up;
 mod catch_up_tests;
 mod facts;
 mod floor;
+mod gaps;
 mod genesis;
 mod journal;
 #[cfg(test)]
@@ -18,13 +19,16 @@ mod shipper;
 #[cfg(test)]
 mod shipper_tests;
 mod slot;
+mod walk;
 
 pub(crate) use catch_up::{CatchUp, CatchUpEffect, CatchUpEvent};
 pub(crate) use facts::Facts;
 pub(crate) use floor::Floor;
+pub(crate) use gaps::Gaps;
 pub(crate) use genesis::Genesis;
 pub(crate) use journal::{Journal, MainFile, RECORD_BYTES, Record, RecordKind};
 pub(crate) use pace::{Due, Pace, Unshipped};
-pub(crate) use plan::{LogFile, plan_restore};
+pub(crate) use plan::{LogFile, Plan, beyond_the_slots, covers, plan_as_far, plan_restore, plan_until};
 pub(crate) use shipper::{Draft, PutAnswer, Shipper, ShipperEffect, ShipperEvent};
 pub(crate) use slot::SlotFacts;
+pub(crate) use walk::{Walk, WholeFile, check_name};

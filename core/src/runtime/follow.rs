@@ -79,6 +79,10 @@ impl Replicator {
                         self.apply(&slots)?;
                         return Err(error);
                     }
+                    Ok(Some(slot)) if slot.facts.is_foreign_tool() => {
+                        self.take_foreign_slots()?;
+                        return self.catch_up(prove);
+                    }
                     Ok(Some(slot)) => {
                         let found = CatchUpEvent::Found(slot.facts, slot.body.size());
                         slots.push(slot);
@@ -131,8 +135,24 @@ impl Replicator {
                 return Err(Error::corrupt(message));
             }
         }
+        self.refuse_hole(position)?;
         self.verified = Some(position.txid);
         Ok(())
+    }
+
+    /// A slot that is not there is the end of the log only if there is nothing beyond it. A listing may lag,
+    /// so that it shows nothing proves nothing; what it shows is there.
+    fn refuse_hole(&mut self, position: Position) -> Result<()> {
+        let Some(beyond) = self.wait(self.shared.log.first_slot_after(position.txid))? else { return Ok(()) };
+        let next = position.txid.next();
+        if beyond == next
+            || self.fetch_slot(next)?.is_some()
+            || self.wait(self.shared.log.floor())?.covers(next)
+        {
+            // It came meanwhile: the next look finds it.
+            return Ok(());
+        }
+        Err(Error::corrupt(format!("slot {next} is missing from the log, and slot {beyond} is there")))
     }
 
     /// Judges the frames beyond the boundary until they are accounted for, or are our own tail at the end
@@ -152,7 +172,8 @@ impl Replicator {
             }
             if let Some(next) = &next {
                 if next.facts.is_foreign_tool() {
-                    return Err(self.written_by_another_tool());
+                    self.take_foreign_slots()?;
+                    continue;
                 }
                 // Before anybody is told of a position beyond it: a bookmark of ours may be lost.
                 self.shared.epoch_began(next.facts.epoch, next.facts.txid);
@@ -174,7 +195,7 @@ impl Replicator {
         let mut txid = self.replica()?.boundary().position.txid.next();
         while let Some(slot) = self.fetch_slot(txid)? {
             if slot.facts.is_foreign_tool() {
-                return Err(self.written_by_another_tool());
+                return self.take_foreign_slots();
             }
             self.shared.epoch_began(slot.facts.epoch, slot.facts.txid);
             bytes += slot.body.size();
@@ -197,7 +218,7 @@ impl Replicator {
         let before = self.replica()?.boundary().position;
         let staged = super::log::Staged::new(self.shared.files.staging("rebuild.db"));
         let restored = self
-            .wait(self.shared.log.restore(staged.path(), None))?
+            .wait(self.shared.log.restore(staged.path()))?
             .ok_or_else(|| Error::corrupt("the log has a genesis and no slot: it cannot be followed"))?;
         if restored.position.txid < before.txid {
             return Err(Error::corrupt(format!(
@@ -205,9 +226,7 @@ impl Replicator {
                 restored.position.txid
             )));
         }
-        if restored.foreign {
-            return Err(self.written_by_another_tool());
-        }
+        self.accept(&restored)?;
         // What this node had seen before tells nothing of the slots that it skips now.
         self.shared.epochs_from(restored.position);
         let known = self.replica()?.known_position();

@@ -137,11 +137,6 @@ impl Replicator {
         if self.wait(self.shared.log.genesis())?.is_some() {
             return Ok(());
         }
-        if self.bootstrap.adopt {
-            let message = "going on from another tool's log (`adopt` on its prefix) is not implemented yet: \
-                           restore it, and start a log of its own from the copy";
-            return Err(Error::new(ErrorKind::NotImplemented, message));
-        }
         Err(self.written_by_another_tool())
     }
 
@@ -149,7 +144,10 @@ impl Replicator {
     fn open_replica(&mut self) -> Result<()> {
         self.open_connections()?;
         match Replica::open(Arc::clone(self.files()))? {
-            Opened::Proven(replica) => self.replica = Some(replica),
+            Opened::Proven(replica) => {
+                self.replica = Some(replica);
+                self.take_what_was_added()?;
+            }
             Opened::Unproven(replica) => {
                 self.replica = Some(replica);
                 let end = self.wait(self.shared.log.slot(Txid::new(1)))?;
@@ -187,14 +185,12 @@ impl Replicator {
     /// Gets the database from the log.
     fn restore(&mut self, genesis: &Genesis) -> Result<()> {
         let staged = Staged::new(self.files().staging("restore.db"));
-        let restored = self.wait(self.shared.log.restore(staged.path(), None))?;
+        let restored = self.wait(self.shared.log.restore(staged.path()))?;
         let Some(restored) = restored else {
             let message = "the log has a genesis and no slot yet: its founder has not finished";
             return Err(Error::new(ErrorKind::LeaderUnavailable, message));
         };
-        if restored.foreign {
-            return Err(self.written_by_another_tool());
-        }
+        self.accept(&restored)?;
         self.files().remove_database()?;
         self.files().remove_journal()?;
         self.identify(genesis)?;

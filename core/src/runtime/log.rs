@@ -167,11 +167,31 @@ impl Log {
         Ok(files)
     }
 
-    /// A file of a listing, whole.
-    pub(crate) async fn fetch(&self, file: &LogFile) -> Result<Fetched> {
-        let key = self.key(&Key::File { level: file.level, min: file.min, max: file.max });
-        let gone = || Error::new(ErrorKind::StoreUnavailable, format!("{key} was deleted while it was read"));
-        self.fetch_key(&key).await?.ok_or_else(gone)
+    /// The first slot beyond `txid` that a listing shows: one request.
+    pub(crate) async fn first_slot_after(&self, txid: Txid) -> Result<Option<Txid>> {
+        let prefix = Key::level_prefix(0, &self.root, self.layout);
+        let page = limited(self.bucket.list(&prefix, Some(&self.key(&Key::slot(txid))))).await?;
+        let slots = page.objects.iter().filter_map(|object| {
+            match Key::parse_file(&object.key, 0, &self.root, self.layout)? {
+                Key::File { min, max, .. } if min > txid && min == max => Some(min),
+                _ => None,
+            }
+        });
+        Ok(slots.min())
+    }
+
+    /// The slot as a listing would name it; `None` if there is no such object.
+    pub(super) async fn slot_name(&self, txid: Txid) -> Result<Option<LogFile>> {
+        let key = self.key(&Key::slot(txid));
+        let first = Range::Part { offset: 0, length: 1 };
+        let object = limited(self.bucket.get(&key, first)).await?;
+        Ok(object.map(|object| LogFile {
+            level: 0,
+            min: txid,
+            max: txid,
+            size: object.size,
+            modified_ms: object.last_modified_ms,
+        }))
     }
 
     async fn fetch_key(&self, key: &str) -> Result<Option<Fetched>> {
@@ -199,6 +219,21 @@ impl Log {
             offset += part.body.len() as u64;
         }
         Ok(Some(Fetched::Staged(staged, offset)))
+    }
+
+    /// The bucket.
+    pub(super) fn bucket(&self) -> &Arc<dyn Bucket> {
+        &self.bucket
+    }
+
+    /// The key of the genesis.
+    pub(super) fn genesis_key(&self) -> String {
+        self.key(&Key::Genesis)
+    }
+
+    /// The key of a file of a listing.
+    pub(super) fn file_key(&self, file: &LogFile) -> String {
+        self.key(&Key::File { level: file.level, min: file.min, max: file.max })
     }
 
     fn key(&self, key: &Key) -> String {

@@ -3,7 +3,9 @@
 //! A node has one *lease task* (drives the election, opens and shuts the gate), one *replicator* thread (owns
 //! the local replica: follows, promotes, ships), one *checkpoint* thread, and the server's tasks.
 
+mod adopt;
 mod apply;
+mod assemble;
 mod blocking;
 mod checkpoints;
 mod clock;
@@ -11,8 +13,10 @@ mod complete;
 mod confirmations;
 #[cfg(test)]
 mod confirmations_tests;
+mod damage;
 mod draft;
 mod events;
+mod file_reader;
 mod follow;
 mod forward;
 mod found;
@@ -22,7 +26,12 @@ mod lead;
 mod lease;
 mod local_files;
 mod log;
+mod moments;
 mod node;
+mod object_reader;
+#[cfg(test)]
+mod object_reader_tests;
+mod page_writer;
 mod patience;
 mod peers;
 mod promote;
@@ -30,6 +39,7 @@ mod replica;
 mod replicator;
 mod restore;
 mod restore_database;
+mod restore_target;
 mod rewind;
 mod role_events;
 mod service;
@@ -38,6 +48,7 @@ mod shared;
 mod stamps;
 mod start;
 
+pub(crate) use assemble::OnProgress;
 pub(crate) use blocking::run_blocking;
 pub(crate) use clock::now as boot_clock;
 pub(crate) use complete::complete;
@@ -45,5 +56,6 @@ pub(crate) use confirmations::LocalReader;
 pub use events::Subscription;
 pub(crate) use forward::moved_away;
 pub(crate) use node::{Node, NodeOptions, lease_key};
+pub(crate) use restore::{RestoreRequest, Until};
 pub(crate) use restore_database::{RestoreOptions, restore_database};
 pub use role_events::RoleEvents;

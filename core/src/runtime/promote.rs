@@ -49,6 +49,7 @@ impl Replicator {
         loop {
             self.still_holding(tenure)?;
             if self.replica.is_none() {
+                self.found_on_foreign_log()?;
                 self.bootstrap()?;
             }
             // A slot 1 of ours may have arrived after all: then the log is founded.
