@@ -5,7 +5,7 @@ use std::io::{BufRead, Write};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use haqlite::{Bookmark, Error, Event, HaQLite, Role};
+use haqlite::{Bookmark, Durability, Error, Event, HaQLite, Role};
 
 use crate::support::{INSERT, PATIENCE, SCHEMA, builder, row, rows_of};
 
@@ -20,6 +20,7 @@ pub(crate) struct Settings {
     pub(crate) ship_ms: u64,
     pub(crate) ttl_ms: u64,
     pub(crate) follower: bool,
+    pub(crate) cloud: bool,
 }
 
 /// Not a promise: the way into the child. Returns at once in the process that runs the tests.
@@ -30,6 +31,9 @@ fn entry() {
     let commands = read_commands();
     let (ship, ttl) = (Duration::from_millis(settings.ship_ms), Duration::from_millis(settings.ttl_ms));
     let mut node = builder(&settings.bucket, &settings.node, ship, ttl);
+    if settings.cloud {
+        node = node.durability(Durability::Cloud);
+    }
     if settings.follower {
         node = node.role(Role::Follower);
     }
@@ -76,6 +80,7 @@ fn obey(db: &HaQLite, command: &str) -> bool {
             let (db, from) = (db.clone(), *from);
             std::thread::spawn(move || write_on(&db, from));
         }
+        ("crowd", [from]) => crowd(db, *from),
         ("sql", _) => match db.execute(rest, &[]) {
             Ok(_) => say("done"),
             Err(error) => fail("sql", &error),
@@ -156,6 +161,19 @@ fn write_on(db: &HaQLite, from: i64) {
             sender.send((n, bookmark)).unwrap();
         }
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Several writers that write rows as fast as they can until the process ends.
+fn crowd(db: &HaQLite, from: i64) {
+    const WRITERS: i64 = 4;
+    for writer in 0..WRITERS {
+        let db = db.clone();
+        std::thread::spawn(move || {
+            for n in (from + writer..).step_by(WRITERS as usize) {
+                write_one(&db, n, 200);
+            }
+        });
     }
 }
 
