@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "modules of a test")]
 
 mod basics;
+mod checkpoint;
 mod cloud;
 mod followers;
 mod lease_faults;

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use haqlite::bucket::{Call, DirectoryBucket, Fault, FaultyBucket};
-use haqlite::{Bookmark, Error, Event, HaQLite, Role};
+use haqlite::{Bookmark, Durability, Error, Event, HaQLite, Role};
 
 use crate::support::{INSERT, PATIENCE, SCHEMA, builder, row, rows_of};
 
@@ -23,6 +23,7 @@ pub(crate) struct Settings {
     pub(crate) follower: bool,
     /// While this file exists, the bucket fails; the lease, which is in it too, does not.
     pub(crate) cut: Option<String>,
+    pub(crate) cloud: bool,
 }
 
 /// Not a promise: the way into the child. Returns at once in the process that runs the tests.
@@ -40,6 +41,9 @@ fn entry() {
             if std::path::Path::new(&cut).exists() { Fault::Refuse } else { Fault::None }
         };
         node = node.storage(FaultyBucket::new(bucket, script)).lease_url(&settings.bucket);
+    }
+    if settings.cloud {
+        node = node.durability(Durability::Cloud);
     }
     if settings.follower {
         node = node.role(Role::Follower);
@@ -87,6 +91,7 @@ fn obey(db: &HaQLite, command: &str) -> bool {
             let (db, from) = (db.clone(), *from);
             std::thread::spawn(move || write_on(&db, from));
         }
+        ("crowd", [from]) => crowd(db, *from),
         ("sql", _) => match db.execute(rest, &[]) {
             Ok(_) => say("done"),
             Err(error) => fail("sql", &error),
@@ -167,6 +172,19 @@ fn write_on(db: &HaQLite, from: i64) {
             sender.send((n, bookmark)).unwrap();
         }
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Several writers that write rows as fast as they can until the process ends.
+fn crowd(db: &HaQLite, from: i64) {
+    const WRITERS: i64 = 4;
+    for writer in 0..WRITERS {
+        let db = db.clone();
+        std::thread::spawn(move || {
+            for n in (from + writer..).step_by(WRITERS as usize) {
+                write_one(&db, n, 200);
+            }
+        });
     }
 }
 

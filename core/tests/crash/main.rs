@@ -8,6 +8,7 @@ mod process;
 mod support;
 
 mod closing;
+mod cloud;
 mod first_contact;
 mod foreign_sqlite;
 mod kill_points;
