@@ -12,5 +12,6 @@ mod log_faults;
 mod outcomes;
 #[cfg(feature = "s3")]
 mod s3;
+mod spool;
 mod support;
 mod world;
