@@ -13,5 +13,6 @@ mod outages;
 mod outcomes;
 #[cfg(feature = "s3")]
 mod s3;
+mod spool;
 mod support;
 mod world;

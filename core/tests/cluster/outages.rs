@@ -125,6 +125,7 @@ fn what_waits_in_the_spool_goes_through_the_follower_too() {
     while pair.a.status().committed.get() < before.get() + 5 {
         insert(&pair.a, &text);
         written += 1;
+
         assert!(written < 1000, "nothing is spooled");
     }
     assert!(pair.a.status().spool_bytes > 0);
