@@ -56,8 +56,8 @@ pub use database::{Builder, HaQLite, Restore, RestoredDatabase, Session, Transac
 pub use runtime::{RoleEvents, Subscription};
 pub use sqlite::{LocalRow, RowCursor};
 pub use types::{
-    BatchResult, Bookmark, Compaction, Consistency, CoordinatorConfig, Durability, Error, ErrorKind, Event,
-    ExecuteResult, FromColumn, FromValue, HaMode, LeaseConfig, NodeId, Outcome, Params, Position,
-    ReadOptions, Result, Retention, Role, Row, Rows, SqlValue, Statement, Status, TxMode, ValueRef,
-    validate_mode_role,
+    BatchResult, Bookmark, Check, Compaction, Consistency, CoordinatorConfig, Durability, Error, ErrorKind,
+    Event, ExecuteResult, FromColumn, FromValue, HaMode, LeaseConfig, LocalReads, NodeId, Outcome, Params,
+    Position, Problem, Progress, ReadOptions, Result, Retention, Role, Row, Rows, SqlValue, Statement,
+    Status, Timestamp, TxMode, ValueRef, validate_mode_durability, validate_mode_role,
 };

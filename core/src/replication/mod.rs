@@ -6,6 +6,7 @@ mod catch_up;
 mod catch_up_tests;
 mod facts;
 mod floor;
+mod gaps;
 mod genesis;
 mod hand_over;
 #[cfg(test)]
@@ -22,15 +23,18 @@ mod shipper;
 mod shipper_tests;
 mod slot;
 mod spool_limits;
+mod walk;
 
 pub(crate) use catch_up::{CatchUp, CatchUpEffect, CatchUpEvent};
 pub(crate) use facts::Facts;
 pub(crate) use floor::Floor;
+pub(crate) use gaps::Gaps;
 pub(crate) use genesis::Genesis;
 pub(crate) use hand_over::{HandOver, HandOverEffect, HandOverEvent, HandOverLimits, Proof};
 pub(crate) use journal::{Journal, MainFile, RECORD_BYTES, Record, RecordKind};
 pub(crate) use pace::{Due, Pace, Unshipped};
-pub(crate) use plan::{LogFile, plan_restore};
+pub(crate) use plan::{LogFile, Plan, beyond_the_slots, covers, plan_as_far, plan_restore, plan_until};
 pub(crate) use shipper::{Draft, PutAnswer, Shipper, ShipperEffect, ShipperEvent};
 pub(crate) use slot::SlotFacts;
 pub(crate) use spool_limits::SpoolLimits;
+pub(crate) use walk::{Walk, WholeFile, check_name};

@@ -117,7 +117,7 @@ impl Replicator {
         });
         // A statement that runs for long is in the way: the next look tries again.
         let Some(Some(until)) = until.transpose()? else { return Ok(None) };
-        let author = Author { epoch, session: shared.session, now_ms: clock::wall_ms() };
+        let author = Author { epoch, session: shared.session, now_ms: shared.stamps.next() };
         let State::Leading(leading) = &mut self.state else { return Ok(None) };
         leading.cut = Some(Cut { until, author });
         Ok(leading.cut)

@@ -58,12 +58,14 @@ impl Replicator {
         self.stop_writers()?;
         self.replica()?.stop_leading()?;
         if let Settled::Tail = self.settle()? {
+            self.shared.confirmations.settled(true);
             let position = self.replica()?.boundary().position;
             self.verify(position)?;
             self.shared.see(|view| view.caught_up = true);
             return Ok(Some(position));
         }
         self.replica()?.follow()?;
+        self.shared.confirmations.settled(false);
         self.replica()?.ensure_generation()?;
         self.finish_founding()?;
         let group_bytes = GROUP_BYTES.min(self.shared.timing.wal_cap / 4);
@@ -80,6 +82,10 @@ impl Replicator {
                         // Kept, or reads that fail now and then would hold up a follower for ever.
                         self.apply(&slots)?;
                         return Err(error);
+                    }
+                    Ok(Some(slot)) if slot.facts.is_foreign_tool() => {
+                        self.take_foreign_slots()?;
+                        return self.catch_up(prove);
                     }
                     Ok(Some(slot)) => {
                         let found = CatchUpEvent::Found(slot.facts, slot.body.size());
@@ -133,8 +139,24 @@ impl Replicator {
                 return Err(Error::corrupt(message));
             }
         }
+        self.refuse_hole(position)?;
         self.verified = Some(position.txid);
         Ok(())
+    }
+
+    /// A slot that is not there is the end of the log only if there is nothing beyond it. A listing may lag,
+    /// so that it shows nothing proves nothing; what it shows is there.
+    fn refuse_hole(&mut self, position: Position) -> Result<()> {
+        let Some(beyond) = self.wait(self.shared.log.first_slot_after(position.txid))? else { return Ok(()) };
+        let next = position.txid.next();
+        if beyond == next
+            || self.fetch_slot(next)?.is_some()
+            || self.wait(self.shared.log.floor())?.covers(next)
+        {
+            // It came meanwhile: the next look finds it.
+            return Ok(());
+        }
+        Err(Error::corrupt(format!("slot {next} is missing from the log, and slot {beyond} is there")))
     }
 
     /// Judges the frames beyond the boundary until they are accounted for, or are our own tail at the end
@@ -154,7 +176,8 @@ impl Replicator {
             }
             if let Some(next) = &next {
                 if next.facts.is_foreign_tool() {
-                    return Err(self.written_by_another_tool());
+                    self.take_foreign_slots()?;
+                    continue;
                 }
                 // Before anybody is told of a position beyond it: a bookmark of ours may be lost.
                 self.shared.epoch_began(next.facts.epoch, next.facts.txid);
@@ -176,7 +199,7 @@ impl Replicator {
         let mut txid = self.replica()?.boundary().position.txid.next();
         while let Some(slot) = self.fetch_slot(txid)? {
             if slot.facts.is_foreign_tool() {
-                return Err(self.written_by_another_tool());
+                return self.take_foreign_slots();
             }
             self.shared.epoch_began(slot.facts.epoch, slot.facts.txid);
             bytes += slot.body.size();
@@ -199,7 +222,7 @@ impl Replicator {
         let before = self.replica()?.boundary().position;
         let staged = super::log::Staged::new(self.shared.files.staging("rebuild.db"));
         let restored = self
-            .wait(self.shared.log.restore(staged.path(), None))?
+            .wait(self.shared.log.restore(staged.path()))?
             .ok_or_else(|| Error::corrupt("the log has a genesis and no slot: it cannot be followed"))?;
         if restored.position.txid < before.txid {
             return Err(Error::corrupt(format!(
@@ -207,9 +230,7 @@ impl Replicator {
                 restored.position.txid
             )));
         }
-        if restored.foreign {
-            return Err(self.written_by_another_tool());
-        }
+        self.accept(&restored)?;
         // What this node had seen before tells nothing of the slots that it skips now.
         self.shared.epochs_from(restored.position);
         let known = self.replica()?.known_position();
@@ -292,7 +313,11 @@ impl Replicator {
     }
 
     pub(super) fn fetch_slot(&self, txid: Txid) -> Result<Option<SlotFile>> {
-        self.wait(self.shared.log.slot(txid))
+        let slot = self.wait(self.shared.log.slot(txid))?;
+        if let Some(slot) = &slot {
+            self.shared.stamps.saw(slot.header.timestamp_ms);
+        }
+        Ok(slot)
     }
 
     pub(super) fn ask_checkpoint(&self) {

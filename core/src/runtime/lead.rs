@@ -189,13 +189,14 @@ impl Replicator {
                 });
                 Ok(None)
             }
-            ShipperEffect::Confirmed(_) => {
+            ShipperEffect::Confirmed(position) => {
                 let direct = leading.road.is_direct();
                 let prepared = leading.prepared.take();
                 if let (Some(prepared), Some(replica)) = (prepared, self.replica.as_mut()) {
                     replica.confirm(&prepared)?;
                 }
                 self.moved();
+                self.shared.confirmations.confirm(position.txid);
                 self.confirmed_on(direct);
                 Ok(None)
             }
@@ -204,6 +205,7 @@ impl Replicator {
                 leading.over = true;
                 tracing::warn!(slot = slot.txid.get(), epoch = slot.epoch.get(), "fenced");
                 self.shared.gate.shut_tenure(tenure.0, Shut::Fenced { leader: None });
+                self.shared.confirmations.lose();
                 self.shared.tell_election(Event::Fenced { tenure, by: slot.epoch });
                 Ok(None)
             }
@@ -323,6 +325,7 @@ impl Replicator {
         leading.over = true;
         self.shared.degraded(error);
         self.shared.gate.shut_tenure(tenure.0, Shut::NotLeader { leader: None });
+        self.shared.confirmations.end();
         self.shared.tell_election(Event::Stalled { tenure });
     }
 }

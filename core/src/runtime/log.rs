@@ -3,10 +3,11 @@ use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::patience::body_bytes;
+pub(super) use super::patience::{limited, limited_for};
 use crate::bucket::{Body, Bucket, Key, Layout, Put, PutMode, PutOptions, Range};
 use crate::ltx::{Decoder, Header};
 use crate::replication::{Facts, Floor, Genesis, LogFile, PutAnswer, SlotFacts};
@@ -116,7 +117,8 @@ impl Log {
         timestamp_ms: i64,
     ) -> (PutAnswer, Option<Error>) {
         let options = PutOptions { mode: PutMode::Create, timestamp_ms: Some(timestamp_ms), in_parts: false };
-        match limited(self.bucket.put(&self.key(&Key::slot(txid)), body, options)).await {
+        let (bytes, key) = (body_bytes(&body), self.key(&Key::slot(txid)));
+        match limited_for(bytes, self.bucket.put(&key, body, options)).await {
             Ok(Put::Stored(_)) => (PutAnswer::Stored, None),
             Ok(Put::Refused) => (PutAnswer::Refused, None),
             Err(error) => (PutAnswer::Ambiguous, Some(error)),
@@ -181,16 +183,36 @@ impl Log {
         Ok(files)
     }
 
-    /// A file of a listing, whole.
-    pub(crate) async fn fetch(&self, file: &LogFile) -> Result<Fetched> {
-        let key = self.key(&Key::File { level: file.level, min: file.min, max: file.max });
-        let gone = || Error::new(ErrorKind::StoreUnavailable, format!("{key} was deleted while it was read"));
-        self.fetch_key(&key).await?.ok_or_else(gone)
+    /// The first slot beyond `txid` that a listing shows: one request.
+    pub(crate) async fn first_slot_after(&self, txid: Txid) -> Result<Option<Txid>> {
+        let prefix = Key::level_prefix(0, &self.root, self.layout);
+        let page = limited(self.bucket.list(&prefix, Some(&self.key(&Key::slot(txid))))).await?;
+        let slots = page.objects.iter().filter_map(|object| {
+            match Key::parse_file(&object.key, 0, &self.root, self.layout)? {
+                Key::File { min, max, .. } if min > txid && min == max => Some(min),
+                _ => None,
+            }
+        });
+        Ok(slots.min())
+    }
+
+    /// The slot as a listing would name it; `None` if there is no such object.
+    pub(super) async fn slot_name(&self, txid: Txid) -> Result<Option<LogFile>> {
+        let key = self.key(&Key::slot(txid));
+        let first = Range::Part { offset: 0, length: 1 };
+        let object = limited(self.bucket.get(&key, first)).await?;
+        Ok(object.map(|object| LogFile {
+            level: 0,
+            min: txid,
+            max: txid,
+            size: object.size,
+            modified_ms: object.last_modified_ms,
+        }))
     }
 
     async fn fetch_key(&self, key: &str) -> Result<Option<Fetched>> {
         let range = Range::Part { offset: 0, length: PIECE };
-        let Some(first) = limited(self.bucket.get(key, range)).await? else { return Ok(None) };
+        let Some(first) = limited_for(PIECE, self.bucket.get(key, range)).await? else { return Ok(None) };
         if first.body.len() as u64 == first.size {
             return Ok(Some(Fetched::Memory(first.body)));
         }
@@ -202,8 +224,9 @@ impl Log {
         let mut offset = first.body.len() as u64;
         while offset < first.size {
             let range = Range::Part { offset, length: PIECE };
-            let part =
-                limited(self.bucket.get(key, range)).await?.filter(|part| part.version == first.version);
+            let part = limited_for(PIECE, self.bucket.get(key, range))
+                .await?
+                .filter(|part| part.version == first.version);
             let Some(part) = part.filter(|part| !part.body.is_empty()) else {
                 let message = format!("{key} changed while it was read");
                 return Err(Error::new(ErrorKind::StoreUnavailable, message));
@@ -214,6 +237,21 @@ impl Log {
         Ok(Some(Fetched::Staged(staged, offset)))
     }
 
+    /// The bucket.
+    pub(super) fn bucket(&self) -> &Arc<dyn Bucket> {
+        &self.bucket
+    }
+
+    /// The key of the genesis.
+    pub(super) fn genesis_key(&self) -> String {
+        self.key(&Key::Genesis)
+    }
+
+    /// The key of a file of a listing.
+    pub(super) fn file_key(&self, file: &LogFile) -> String {
+        self.key(&Key::File { level: file.level, min: file.min, max: file.max })
+    }
+
     fn key(&self, key: &Key) -> String {
         key.path(&self.root, self.layout)
     }
@@ -222,16 +260,6 @@ impl Log {
 /// Writes while the runtime's other tasks go on elsewhere: a slow disk must not delay a renewal of the lease.
 fn write(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     tokio::task::block_in_place(|| file.write_all(bytes))
-}
-
-/// Answers of the bucket are waited for so long, then the request counts as failed.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-
-async fn limited<T>(request: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(ANSWER_TIMEOUT, request).await.unwrap_or_else(|_| {
-        let message = format!("the bucket did not answer within {ANSWER_TIMEOUT:?}");
-        Err(Error::new(ErrorKind::StoreUnavailable, message))
-    })
 }
 
 impl Staged {

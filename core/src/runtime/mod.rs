@@ -3,14 +3,21 @@
 //! A node has one *lease task* (drives the election, opens and shuts the gate), one *replicator* thread (owns
 //! the local replica: follows, promotes, ships), one *checkpoint* thread, and the server's tasks.
 
+mod adopt;
 mod apply;
+mod assemble;
 mod blocking;
 mod checkpoints;
 mod clock;
 mod complete;
+mod confirmations;
+#[cfg(test)]
+mod confirmations_tests;
+mod damage;
 mod draft;
 mod draft_ahead;
 mod events;
+mod file_reader;
 mod follow;
 mod forward;
 mod found;
@@ -20,8 +27,14 @@ mod lead;
 mod lease;
 mod local_files;
 mod log;
+mod moments;
 mod node;
+mod object_reader;
+#[cfg(test)]
+mod object_reader_tests;
 mod outage;
+mod page_writer;
+mod patience;
 mod peers;
 mod promote;
 mod relay;
@@ -29,19 +42,24 @@ mod replica;
 mod replicator;
 mod restore;
 mod restore_database;
+mod restore_target;
 mod rewind;
 mod role_events;
 mod service;
 mod settle;
 mod shared;
 mod spool;
+mod stamps;
 mod start;
 
+pub(crate) use assemble::OnProgress;
 pub(crate) use blocking::run_blocking;
 pub(crate) use clock::now as boot_clock;
 pub(crate) use complete::complete;
+pub(crate) use confirmations::LocalReader;
 pub use events::Subscription;
 pub(crate) use forward::moved_away;
 pub(crate) use node::{Node, NodeOptions, lease_key};
+pub(crate) use restore::{RestoreRequest, Until};
 pub(crate) use restore_database::{RestoreOptions, restore_database};
 pub use role_events::RoleEvents;

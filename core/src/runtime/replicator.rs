@@ -63,6 +63,9 @@ impl Drop for StopOnPanic {
 /// While there is something unshipped, the WAL is looked at this often.
 const WATCH: Duration = Duration::from_millis(20);
 
+/// Otherwise so often, for what nobody told of: a commit of another process.
+const IDLE: Duration = Duration::from_secs(1);
+
 impl Replicator {
     /// Runs until it is closed.
     pub(super) fn run(mut self) {
@@ -113,7 +116,7 @@ impl Replicator {
             State::Stopped => clock::now() + Duration::from_secs(60),
             State::Leading(leading) => {
                 let idle = !leading.is_busy();
-                clock::now() + if idle { self.shared.timing.ship.min(Duration::from_secs(1)) } else { WATCH }
+                clock::now() + if idle { IDLE } else { WATCH }
             }
         }
     }
@@ -127,6 +130,7 @@ impl Replicator {
             leading.fail_drains("the leadership ended before everything was shipped");
         }
         self.outage.ended();
+        self.shared.confirmations.end();
         // Whatever was asked for in this leadership is answered too late from now on.
         self.operation += 1;
         self.next_look = clock::now();
@@ -152,6 +156,7 @@ impl Replicator {
         if let State::Leading(leading) = std::mem::replace(&mut self.state, State::Stopped) {
             leading.fail_drains("the database was closed");
         }
+        self.shared.confirmations.end();
         // Its thread must not touch the main file any more when that is written down.
         if let Some(checkpoints) = self.checkpoints.take() {
             checkpoints.stop();

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 
 use super::blocking::run_blocking;
 use super::clock;
+use super::confirmations::LocalReader;
 use super::peers::Peer;
 use super::shared::Shared;
 use crate::election::Event;
@@ -31,7 +32,7 @@ impl Service for NodeService {
         run_blocking(move || {
             let timeout = Some(request.timeout.unwrap_or(Duration::from_secs(60)));
             let options = ReadOptions { timeout, ..ReadOptions::default() };
-            shared.connections()?.pool.query(&request.sql, &request.params, &options)
+            LocalReader::new(&shared).read(|pool| pool.query(&request.sql, &request.params, &options))
         })
         .await
     }

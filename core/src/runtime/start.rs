@@ -9,6 +9,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 
 use super::clock;
+use super::confirmations::{Confirmations, LocalReader};
 use super::events::Events;
 use super::found::Bootstrap;
 use super::lease::LeaseTask;
@@ -20,6 +21,7 @@ use super::peers::Peers;
 use super::replicator::{Replicator, State};
 use super::service::NodeService;
 use super::shared::{Message, Settings, Shared, Timing, View};
+use super::stamps::Stamps;
 use crate::bucket::probe;
 use crate::client::{Forwarder, advertised_address, host_name, parse_address};
 use crate::election::{Election, ElectionConfig, Event, Tenure};
@@ -87,9 +89,10 @@ impl Node {
             let _ = stopped.wait_for(|stop| *stop).await;
         }));
         Ok(Node {
+            reader: LocalReader::new(&shared),
             shared,
             forwarder,
-            forward_timeout: FORWARD_TIMEOUT,
+            forward_timeout: FORWARD_TIMEOUT.max(options.confirm_timeout),
             runtime: Some(runtime),
             replicator: Some(replicator),
             released: seen_released,
@@ -116,14 +119,11 @@ fn share(
         session,
         node,
         address,
-        timing: Timing {
-            ship: options.ship_interval,
-            pull: options.pull_interval,
-            ttl,
-            wal_cap: options.wal_cap_bytes,
-        },
+        timing: Timing { pull: options.pull_interval, ttl, wal_cap: options.wal_cap_bytes },
         settings: Settings {
             durability: options.durability,
+            local_reads: options.local_reads,
+            confirm_timeout: options.confirm_timeout,
             compaction: options.compaction.clone(),
             retention: options.retention.clone(),
             verify_interval: options.verify_interval,
@@ -131,6 +131,8 @@ fn share(
         },
         events: Events::new(),
         peers: Peers::default(),
+        confirmations: Arc::new(Confirmations::new(options.confirm_timeout)),
+        stamps: Stamps::new(),
         database: OnceLock::new(),
         view: watch::Sender::new(View::new()),
         replicator: to_replicator,

@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "modules of a test")]
 
 mod basics;
+mod cloud;
 mod followers;
 mod lease_faults;
 mod life_cycle;
