@@ -205,6 +205,7 @@ impl Replicator {
             spool_again: Monotonic::default(),
         }));
         shared.tell_election(Event::Promoted { tenure });
+        super::upkeep::start(&shared, tenure, &self.tokio);
         Ok(())
     }
 

@@ -129,8 +129,8 @@ impl Replicator {
         {
             leading.fail_drains("the leadership ended before everything was shipped");
         }
-        self.outage.ended();
         self.shared.confirmations.end();
+        self.outage.ended();
         // Whatever was asked for in this leadership is answered too late from now on.
         self.operation += 1;
         self.next_look = clock::now();
