@@ -28,7 +28,10 @@ impl Replicator {
         let gathered = self.gathered_bytes().unwrap_or(0);
         let State::Leading(leading) = &self.state else { return };
         let waits = leading.over || clock::now() < leading.spool_again;
-        if waits || !limits.is_due(gathered, leading.stalled) {
+        // A large slot in flight alone can hold writers up: then it is what has to be spooled.
+        let unspooled = leading.prepared.is_some()
+            && self.replica.as_ref().is_some_and(|replica| replica.spool.is_empty());
+        if waits || !limits.is_due(gathered.max(u64::from(unspooled)), leading.stalled) {
             return;
         }
         match self.draft_ahead(&limits) {

@@ -319,7 +319,7 @@ fn a_bucket_outage_degrades_holds_writers_up_at_the_cap_and_loses_nothing() {
     let (road, way) = (world.road(), world.leases.way());
     let builder = world.exposed("a", &road, &way);
     let builder = builder.coordinator_config(CoordinatorConfig { wal_cap_bytes: 1 << 20, ..config("a") });
-    let a = builder.open_blocking(world.path("a"), SCHEMA).unwrap();
+    let a = builder.spool_limit(0).open_blocking(world.path("a"), SCHEMA).unwrap();
     road.weather(|_| Fault::Refuse);
     let text = "x".repeat(20_000);
     let mut written = 0;

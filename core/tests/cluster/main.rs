@@ -16,6 +16,7 @@ mod outcomes;
 mod read_replica;
 #[cfg(feature = "s3")]
 mod s3;
+mod spool;
 mod support;
 mod upkeep;
 mod world;
