@@ -191,9 +191,10 @@ fn leaders_come_and_go_and_no_confirmed_row_does() {
                 let text = format!("{i:06}");
                 let node = &nodes[i % 3];
                 let written = node.execute("INSERT INTO t (v) VALUES (?1)", &[text.as_str().into()]);
+                let written_at = written.as_ref().map(|done| done.bookmark).unwrap_or_default();
                 let durable = written.and_then(|done| node.wait_durable_blocking(&done.bookmark, SOON));
                 if durable.is_ok() {
-                    confirmed.push(text);
+                    confirmed.push((text, written_at));
                 }
             }
             confirmed
@@ -215,7 +216,15 @@ fn leaders_come_and_go_and_no_confirmed_row_does() {
     confirmed.sort();
     assert!(confirmed.len() > 20 && world.floor() > 20, "{} rows, floor {}", confirmed.len(), world.floor());
     let there = world.restored_texts();
-    let missing: Vec<_> = confirmed.iter().filter(|row| there.binary_search(row).is_err()).collect();
+    let missing: Vec<_> = confirmed.iter().filter(|(row, _)| there.binary_search(row).is_err()).collect();
+    if !missing.is_empty() {
+        for (node, (row, bookmark)) in nodes.iter().flat_map(|n| missing.iter().map(move |m| (n, *m))) {
+            let rows = node.query_values_local("SELECT count(*) FROM t WHERE v = ?1", &[row.as_str().into()]);
+            println!("{row} {bookmark}: {rows:?} {:?} {:?}", node.position(), node.status());
+        }
+        println!("{} {:?}", world.floor(), world.files());
+        for slot in world.slots() { println!("{} {:?}", slot.txid, slot.header.origin.map(|o| o.epoch)); }
+    }
     assert!(missing.is_empty(), "{missing:?}");
     let nodes: [HaQLite; 3] = nodes.try_into().unwrap_or_else(|_| panic!("three nodes"));
     world.end(nodes);
