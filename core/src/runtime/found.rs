@@ -12,8 +12,8 @@ use super::rewind::Save;
 use super::shared::Connections;
 use crate::election::Tenure;
 use crate::replication::{Genesis, PutAnswer, Record, RecordKind, Shipper};
-use crate::sqlite::{PoolOptions, ReadPool, Writer, WriterOptions, create_database};
-use crate::types::{DatabaseId, Epoch, Error, ErrorKind, Position, Result, Txid};
+use crate::sqlite::{Acknowledge, Hooks, PoolOptions, ReadPool, Writer, WriterOptions, create_database};
+use crate::types::{DatabaseId, Durability, Epoch, Error, ErrorKind, Position, Result, Txid};
 use crate::wal::WalPoint;
 
 /// What a node needs to get its database.
@@ -119,7 +119,7 @@ impl Replicator {
         }
         self.identify(&genesis)?;
         self.open_connections()?;
-        let author = Author { epoch, session: self.shared.session, now_ms: clock::wall_ms() };
+        let author = Author { epoch, session: self.shared.session, now_ms: self.shared.stamps.next() };
         let start = Position { txid: Txid::ZERO, chain: genesis.chain(), epoch: Epoch::ZERO };
         let prepared = self.replica()?.draft_base(start, author)?;
         let shipper = self.fence_base(tenure, epoch, &prepared)?;
@@ -285,12 +285,19 @@ impl Replicator {
                 shared.hint();
             }
         });
+        let acknowledge: Option<Acknowledge> = match self.shared.settings.durability {
+            Durability::Cloud => {
+                let confirmations = Arc::clone(&self.shared.confirmations);
+                Some(Arc::new(move |newest| confirmations.wait(newest)))
+            }
+            Durability::Continuous { .. } | Durability::Checkpoint { .. } => None,
+        };
         let clock: crate::sqlite::Clock = Arc::new(clock::now);
         let writer = Writer::open(
             self.bootstrap.writer.clone(),
             Arc::clone(&self.shared.gate),
             Arc::clone(&clock),
-            on_commit,
+            Hooks { on_commit, acknowledge },
         )?;
         let pool = ReadPool::new(self.bootstrap.pool.clone(), clock);
         let _ = self.shared.database.set(Connections { writer, pool });

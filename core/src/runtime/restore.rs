@@ -26,7 +26,7 @@ pub(crate) struct Restored {
     pub(crate) size: u32,
     /// Whether another tool wrote any of the files.
     pub(crate) foreign: bool,
-    /// Whether another tool wrote the newest one. A slot of ours after another tool's is its adoption.
+    /// Whether another tool wrote the newest slot. A slot of ours after another tool's is its adoption.
     pub(crate) foreign_end: bool,
     /// When the last of its commits was captured, in milliseconds since 1970.
     pub(crate) timestamp_ms: i64,
@@ -179,8 +179,8 @@ impl Log {
         }
     }
 
-    /// The chain value at the plan's end, where that is not its last file's hash: the slot is kept beside what
-    /// was made of it. `None`: list again.
+    /// The slot at the plan's end, where that is not its last file: it is kept beside what was made of it.
+    /// `None`: list again.
     async fn prove_end(
         &self,
         ours: bool,
@@ -188,7 +188,7 @@ impl Log {
         plan: &Plan,
         request: &RestoreRequest,
         judged: &mut Judged,
-    ) -> Result<Option<Option<Chain>>> {
+    ) -> Result<Option<Option<WholeFile>>> {
         if ours && let Some(beyond) = beyond_the_slots(files) {
             let key = self.file_key(&beyond);
             let message = format!("{key} reaches beyond the newest slot of the log, which is always kept");
@@ -205,7 +205,7 @@ impl Log {
             return Ok(Some(None));
         };
         match self.read_whole(*slot).await {
-            Ok(whole) => Ok(Some(Some(whole.hash))),
+            Ok(whole) => Ok(Some(Some(whole))),
             Err(failure) => {
                 judged.judge(self, failure)?;
                 Ok(None)
@@ -228,7 +228,7 @@ impl Log {
         path: &Path,
         plan: Plan,
         walk: Walk,
-        end: Option<Chain>,
+        end: Option<WholeFile>,
         progress: Option<OnProgress>,
         guard: &CancelOnDrop,
     ) -> Result<Assembled, Failure> {

@@ -130,7 +130,7 @@ impl World {
 pub fn check_log(bucket: &dyn Bucket, root: &str) {
     let mut previous = Chain::of(&object(bucket, &Key::Genesis.path(root, bucket.layout())));
     let mut sessions: BTreeMap<u64, [u8; 6]> = BTreeMap::new();
-    let mut epoch = 0;
+    let (mut epoch, mut stamp) = (0, i64::MIN);
     let slots = slots_of(bucket, root);
     assert!(!slots.is_empty());
     for (expected, slot) in (1..).zip(&slots) {
@@ -139,6 +139,8 @@ pub fn check_log(bucket: &dyn Bucket, root: &str) {
         assert_eq!(origin.previous, previous, "slot {} does not follow the one before it", slot.txid);
         assert!(origin.epoch.get() >= epoch, "the epoch goes down at slot {}", slot.txid);
         epoch = origin.epoch.get();
+        assert!(slot.header.timestamp_ms >= stamp, "slot {} is from before the one before it", slot.txid);
+        stamp = slot.header.timestamp_ms;
         let session = *sessions.entry(epoch).or_insert(origin.session);
         assert_eq!(session, origin.session, "two sessions in epoch {epoch}");
         previous = slot.chain;
