@@ -223,7 +223,9 @@ fn leaders_come_and_go_and_no_confirmed_row_does() {
             println!("{row} {bookmark}: {rows:?} {:?} {:?}", node.position(), node.status());
         }
         println!("{} {:?}", world.floor(), world.files());
-        for slot in world.slots() { println!("{} {:?}", slot.txid, slot.header.origin.map(|o| o.epoch)); }
+        for slot in world.slots() {
+            println!("{} {:?}", slot.txid, slot.header.origin.map(|o| o.epoch));
+        }
     }
     assert!(missing.is_empty(), "{missing:?}");
     let nodes: [HaQLite; 3] = nodes.try_into().unwrap_or_else(|_| panic!("three nodes"));
