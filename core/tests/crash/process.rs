@@ -40,6 +40,7 @@ impl Site {
             follower: false,
             cut: None,
             cloud: false,
+            wal_cap: None,
         }
     }
 
