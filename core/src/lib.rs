@@ -32,6 +32,8 @@
 //! - A write that returned is committed on the leader; [`HaQLite::wait_durable`] waits until the bucket has it.
 //!   [`Durability`] says what can be lost in between.
 //! - An [`Error`] has a kind, what to do, and an [`Outcome`], what became of the write.
+//! - [`Follow`] keeps a read-only copy current, [`LogTools`] shows what a log is. The binary `haqlite` (feature `cli`)
+//!   does all this from a shell.
 //! - [`Restore`] makes a database from the bucket alone.
 //! - [`bucket::Bucket`] and [`lease_store::LeaseStore`] are the ports for stores of your own; [`bucket::laws`] and
 //!   [`lease_store::laws`] are what they must keep.
@@ -40,6 +42,8 @@
 compile_error!("haqlite needs Unix: its log capture stands on POSIX locks and shared memory");
 
 pub mod bucket;
+#[cfg(feature = "cli")]
+pub mod cli;
 mod client;
 mod database;
 mod election;
@@ -52,7 +56,10 @@ mod sqlite;
 pub mod types;
 pub mod wal;
 
-pub use database::{Builder, HaQLite, Restore, RestoredDatabase, Session, Transaction, Verify};
+pub use database::{
+    Builder, Follow, HaQLite, LeaseInfo, LevelInfo, LogFileInfo, LogInfo, LogTools, ReadReplica,
+    ReplicaStatus, Restore, RestorePoint, RestoredDatabase, Session, Transaction, Verify,
+};
 pub use runtime::{RoleEvents, Subscription};
 pub use sqlite::{LocalRow, RowCursor};
 pub use types::{

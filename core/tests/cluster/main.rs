@@ -12,6 +12,7 @@ mod limits;
 mod log_faults;
 mod outages;
 mod outcomes;
+mod read_replica;
 #[cfg(feature = "s3")]
 mod s3;
 mod support;
