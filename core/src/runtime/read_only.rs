@@ -49,6 +49,9 @@ pub(crate) struct ReadOnlyView {
     pub(crate) stopped: Option<(ErrorKind, String)>,
 }
 
+/// What a lease would have, if there were one.
+const TTL: Duration = Duration::from_secs(5);
+
 impl Node {
     /// Opens a node that is no member of the cluster: its replicator follows the log, and there is no election,
     /// no server, no heartbeat and no probe.
@@ -71,11 +74,11 @@ impl Node {
         test_injection_once(&files)?;
         let runtime = own_runtime()?;
         let nobody = (SessionId::default(), NodeId::new(""), String::new());
-        let (shared, inbox, _) = share(&options, &files, nobody, Duration::ZERO);
-        // There is none that a close would have to wait for.
+        let (shared, inbox, _) = share(&options, &files, nobody, TTL);
+        // There is no election that a close would have to wait for.
         shared.see(|view| view.election_over = true);
         let (forwarder, released) = (Forwarder::new(None)?, watch::channel(0).1);
-        let outage = Outage::new(Duration::ZERO, options.durability, forwarder.clone(), released.clone());
+        let outage = Outage::new(TTL, options.durability, forwarder.clone(), released.clone());
         let replicator = start_replicator(&shared, &runtime, inbox, &options, outage)?;
         Ok(Node {
             reader: LocalReader::new(&shared),
@@ -137,12 +140,12 @@ impl ReadOnlyOptions {
             secret: None,
             lease: None,
             durability: Durability::default(),
+            local_reads: LocalReads::default(),
+            confirm_timeout: Duration::ZERO,
             compaction: Compaction::default(),
             retention: Retention::default(),
             verify_interval: None,
             spool_limit: 0,
-            local_reads: LocalReads::default(),
-            confirm_timeout: Duration::ZERO,
             pull_interval: self.interval,
             wal_cap_bytes: timing.wal_cap_bytes,
             open_timeout: Duration::ZERO,

@@ -26,9 +26,6 @@ pub(crate) struct Survey {
     pub(crate) damage: Option<String>,
 }
 
-/// The size of a file's header in bytes.
-const HEADER: u64 = 100;
-
 /// Looks at the log: its listing, its small objects and a few headers. `InvalidArgument` if there is no log.
 pub(crate) async fn survey(log: &Log) -> Result<Survey> {
     let genesis = log.genesis().await?;
@@ -94,9 +91,10 @@ impl Log {
     async fn header_of(&self, file: &LogFile) -> Result<Header> {
         let key = Key::File { level: file.level, min: file.min, max: file.max };
         let name = || format!("the file of slots {} to {} at level {}", file.min, file.max, file.level);
-        let bytes = self.part(&key, Range::Part { offset: 0, length: HEADER }).await?.ok_or_else(|| {
-            Error::new(ErrorKind::StoreUnavailable, format!("{} was deleted meanwhile", name()))
-        })?;
+        let bytes =
+            self.part(&key, Range::Part { offset: 0, length: Header::SIZE as u64 }).await?.ok_or_else(
+                || Error::new(ErrorKind::StoreUnavailable, format!("{} was deleted meanwhile", name())),
+            )?;
         let bytes = bytes[..].try_into().map_err(|_| Error::corrupt(format!("{} is cut off", name())))?;
         Header::from_bytes(bytes).map_err(|error| error.context(name()))
     }
