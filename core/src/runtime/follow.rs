@@ -1,3 +1,5 @@
+use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +9,8 @@ use super::log::SlotFile;
 use super::replicator::{Replicator, State};
 use super::rewind::Save;
 use super::settle::Standing;
+use super::spool::Spool;
+use crate::ltx::Decoder;
 use crate::replication::{CatchUp, CatchUpEffect, CatchUpEvent};
 use crate::sqlite::CheckpointProgress;
 use crate::types::{Error, ErrorKind, Event, Params, Position, Result, Txid};
@@ -161,7 +165,7 @@ impl Replicator {
         loop {
             let replica = self.replica()?;
             let txid = replica.boundary().position.txid;
-            let questions = replica.has_frames_beyond()? || replica.has_intents();
+            let questions = replica.has_tail()? || replica.has_intents();
             if !questions {
                 return Ok(Settled::Clean);
             }
@@ -232,20 +236,39 @@ impl Replicator {
         let known = self.replica()?.known_position();
         let request_ids =
             if known.txid == Txid::ZERO { Vec::new() } else { self.request_ids_after(known.txid) };
-        let lost = self.replica()?.become_copy_of(staged.path(), &restored, save)?;
+        let mut lost = self.keep_unproven_spool()?;
+        lost.extend(self.replica()?.become_copy_of(staged.path(), &restored, save)?);
         self.replica()?.follow()?;
         self.moved();
-        if let Some(path) = lost {
+        for path in lost {
             tracing::warn!(path = %path.display(), from = before.txid.get(), to = restored.position.txid.get(),
                 "commits that never reached the log were saved and undone");
             self.shared.events.emit(Event::TailLost {
                 path,
                 from: known.txid,
                 to: restored.position.txid,
-                request_ids,
+                request_ids: request_ids.clone(),
             });
         }
         Ok(())
+    }
+
+    /// Keeps the spooled slots of a database that proves nothing, unless the log has them: they may hold
+    /// what the database has lost. Before anything changes, so that a crash leaves them to the next open.
+    fn keep_unproven_spool(&mut self) -> Result<Vec<PathBuf>> {
+        let mut kept = Vec::new();
+        if self.replica()?.boundary().position.txid != Txid::ZERO {
+            return Ok(kept);
+        }
+        for (txid, path) in Spool::empty(self.files()).found()? {
+            let there = self.fetch_slot(txid)?;
+            let here = File::open(&path).ok().and_then(|file| Decoder::new(file).ok()?.finish().ok());
+            if here.is_some_and(|here| there.is_some_and(|there| there.facts.chain == here.chain)) {
+                continue;
+            }
+            kept.push(super::spool::set_aside(self.files(), txid, &path)?);
+        }
+        Ok(kept)
     }
 
     fn apply(&mut self, slots: &[SlotFile]) -> Result<()> {

@@ -125,6 +125,22 @@ impl Log {
         }
     }
 
+    /// Creates an object that no other call names, deletes it, and reads: this node can do now what a leader
+    /// has to. A crash leaves a few bytes below `_probe/`.
+    pub(crate) async fn prove(&self, name: String) -> Result<()> {
+        let key = self.key(&Key::Probe(name));
+        let body = Body::Bytes(Bytes::from_static(b"proof"));
+        let Put::Stored(version) =
+            limited(self.bucket.put(&key, body, PutOptions::new(PutMode::Create))).await?
+        else {
+            return Err(Error::new(ErrorKind::StoreUnfit, format!("{key} exists, which nobody created")));
+        };
+        if let Err(error) = limited(self.bucket.delete(&key, Some(&version))).await {
+            tracing::debug!(%error, "a proof stays behind");
+        }
+        self.floor().await.map(drop)
+    }
+
     /// What is kept beside the file; `None` for a slot, and for a file of another tool.
     pub(crate) async fn facts(&self, file: &LogFile) -> Result<Option<Facts>> {
         if file.level == 0 {
@@ -140,27 +156,7 @@ impl Log {
     pub(crate) async fn list(&self) -> Result<Vec<LogFile>> {
         let mut files = Vec::new();
         for level in (0..=9).rev() {
-            let prefix = Key::level_prefix(level, &self.root, self.layout);
-            let mut after: Option<String> = None;
-            loop {
-                let page = limited(self.bucket.list(&prefix, after.as_deref())).await?;
-                for object in &page.objects {
-                    let key = Key::parse_file(&object.key, level, &self.root, self.layout);
-                    if let Some(Key::File { level, min, max }) = key {
-                        files.push(LogFile {
-                            level,
-                            min,
-                            max,
-                            size: object.size,
-                            modified_ms: object.last_modified_ms,
-                        });
-                    }
-                }
-                after = page.objects.last().map(|object| object.key.clone());
-                if !page.more || after.is_none() {
-                    break;
-                }
-            }
+            files.extend(self.list_level(level, Txid::ZERO).await?);
         }
         let floor = self.floor().await?;
         files.retain(|file| file.level > 0 || !floor.covers(file.max));
@@ -194,14 +190,42 @@ impl Log {
         }))
     }
 
+    /// The files of a level that begin after this slot, also slots below the floor.
+    pub(crate) async fn list_level(&self, level: u8, after: Txid) -> Result<Vec<LogFile>> {
+        let prefix = Key::level_prefix(level, &self.root, self.layout);
+        let last = Key::File { level, min: after, max: Txid::new(u64::MAX) };
+        let mut after = Some(self.key(&last)).filter(|_| after > Txid::ZERO);
+        let mut files = Vec::new();
+        loop {
+            let page = limited(self.bucket.list(&prefix, after.as_deref())).await?;
+            for object in &page.objects {
+                let key = Key::parse_file(&object.key, level, &self.root, self.layout);
+                if let Some(Key::File { level, min, max }) = key {
+                    let (size, modified_ms) = (object.size, object.last_modified_ms);
+                    files.push(LogFile { level, min, max, size, modified_ms });
+                }
+            }
+            after = page.objects.last().map(|object| object.key.clone());
+            if !page.more || after.is_none() {
+                return Ok(files);
+            }
+        }
+    }
+
+    /// A file of a listing, whole.
+    pub(crate) async fn fetch(&self, file: &LogFile) -> Result<Fetched> {
+        let key = self.file_key(file);
+        let gone = || Error::new(ErrorKind::StoreUnavailable, format!("{key} was deleted while it was read"));
+        self.fetch_key(&key).await?.ok_or_else(gone)
+    }
+
     async fn fetch_key(&self, key: &str) -> Result<Option<Fetched>> {
         let range = Range::Part { offset: 0, length: PIECE };
         let Some(first) = limited_for(PIECE, self.bucket.get(key, range)).await? else { return Ok(None) };
         if first.body.len() as u64 == first.size {
             return Ok(Some(Fetched::Memory(first.body)));
         }
-        let number = self.staged.fetch_add(1, Ordering::Relaxed);
-        let staged = Staged(self.staging.join(format!(".fetch-{}-{number}", std::process::id())));
+        let staged = Staged(self.staging_file("fetch"));
         let doing = || format!("staging {key}");
         let mut file = File::create(&staged.0).map_err(|e| Error::io(doing(), e))?;
         write(&mut file, &first.body).map_err(|e| Error::io(doing(), e))?;
@@ -236,7 +260,13 @@ impl Log {
         self.key(&Key::File { level: file.level, min: file.min, max: file.max })
     }
 
-    fn key(&self, key: &Key) -> String {
+    /// A path for something that goes with its owner.
+    pub(super) fn staging_file(&self, what: &str) -> PathBuf {
+        let number = self.staged.fetch_add(1, Ordering::Relaxed);
+        self.staging.join(format!(".{what}-{}-{number}", std::process::id()))
+    }
+
+    pub(super) fn key(&self, key: &Key) -> String {
         key.path(&self.root, self.layout)
     }
 }

@@ -5,6 +5,7 @@ use super::clock;
 use super::draft::Author;
 use super::lead::Leading;
 use super::patience::{body_bytes, transfer_time};
+use super::relay::Road;
 use super::replicator::{Replicator, State};
 use crate::election::{Event, Tenure};
 use crate::replication::{Pace, PutAnswer, Shipper, ShipperEffect, ShipperEvent};
@@ -14,6 +15,12 @@ use crate::types::{Bookmark, Epoch, Error, ErrorKind, Monotonic, Result, Txid};
 /// without progress wedges the cluster. A definite answer to the PUT is progress; catching up has no limit, since
 /// it ends by itself or with an error.
 const PROMOTION_TIMEOUT: Duration = Duration::from_secs(60);
+
+enum Shipped {
+    All,
+    /// A slot of a lower epoch is in the way: read on.
+    Overtaken,
+}
 
 enum Fence {
     Confirmed(Box<Shipper>),
@@ -68,6 +75,9 @@ impl Replicator {
                         .ok_or_else(|| Error::new(ErrorKind::LimitExceeded, "there are no epochs left"))?;
                 }
                 self.shared.tell_election(Event::EpochSettled { tenure, epoch });
+                if let Shipped::Overtaken = self.ship_spool(tenure, epoch)? {
+                    continue;
+                }
                 match self.fence(tenure, epoch)? {
                     Fence::Confirmed(shipper) => *shipper,
                     Fence::Overtaken => continue,
@@ -75,6 +85,21 @@ impl Replicator {
             };
             return self.open_for_writes(tenure, epoch, shipper);
         }
+    }
+
+    /// Creates the slots that an earlier leadership of this node has spooled, as they are.
+    ///
+    /// They are of its epoch, and anybody may create them: it is as if its own PUTs arrived late. Whoever
+    /// fences first, they or another leader, decides by creating the slot; so each counts only with the
+    /// floor, like a fence. Bookmarks stay what they were, which they would not if the fence carried it all.
+    fn ship_spool(&mut self, tenure: Tenure, epoch: Epoch) -> Result<Shipped> {
+        while let Some(prepared) = self.replica()?.first_spooled() {
+            match self.confirm_first_slot(tenure, epoch, &prepared)? {
+                Fence::Confirmed(_) => self.moved(),
+                Fence::Overtaken => return Ok(Shipped::Overtaken),
+            }
+        }
+        Ok(Shipped::All)
     }
 
     /// Creates the epoch's first slot: what we committed and never shipped, if it sits exactly on the tail;
@@ -175,8 +200,12 @@ impl Replicator {
             stalled: false,
             behind: false,
             over: false,
+            road: Road::Direct(shared.log.clone()),
+            cut: None,
+            spool_again: Monotonic::default(),
         }));
         shared.tell_election(Event::Promoted { tenure });
+        super::upkeep::start(&shared, tenure, &self.tokio);
         Ok(())
     }
 

@@ -11,7 +11,8 @@ use super::shared::Shared;
 use crate::election::Event;
 use crate::server::Service;
 use crate::server::wire::{
-    CampaignRequest, FollowRequest, FollowResponse, QueryRequest, WriteRequest, WriteResponse,
+    CampaignRequest, FollowRequest, FollowResponse, LookUpRequest, LookUpResponse, ProveRequest,
+    QueryRequest, RelayRequest, RelayResponse, WriteRequest, WriteResponse,
 };
 use crate::types::{Error, ErrorKind, ReadOptions, Result, Role, Rows, Status};
 
@@ -57,6 +58,18 @@ impl Service for NodeService {
     async fn campaign(&self, _request: CampaignRequest) -> Result<()> {
         self.0.tell_election(Event::Look);
         Ok(())
+    }
+
+    async fn prove(&self, request: ProveRequest) -> Result<()> {
+        super::relay::prove(&self.0, &request).await
+    }
+
+    async fn relay(&self, request: RelayRequest) -> Result<RelayResponse> {
+        super::relay::relay(&self.0, request).await
+    }
+
+    async fn look_up(&self, request: LookUpRequest) -> Result<LookUpResponse> {
+        super::relay::look_up(&self.0, request).await
     }
 
     fn status(&self) -> Status {

@@ -14,7 +14,7 @@ use super::log::Log;
 use super::peers::Peers;
 use super::stamps::Stamps;
 use crate::election::{self, Tenure};
-use crate::replication::ShipperEvent;
+use crate::replication::{Proof, ShipperEvent};
 use crate::sqlite::{CheckpointProgress, Gate, ReadPool, Shut, Writer};
 use crate::types::{
     Bookmark, Compaction, Durability, Epoch, Error, ErrorKind, LocalReads, Monotonic, NodeId, Position,
@@ -148,6 +148,8 @@ pub(crate) enum Message {
     Look,
     /// The answer to something that the shipper asked for.
     Answer { operation: u64, event: ShipperEvent, error: Option<Error> },
+    /// These followers can write to the bucket.
+    Proven(Vec<Proof>),
     /// A checkpoint ended.
     Checkpointed(Result<Option<CheckpointProgress>>),
     /// Ship what there is and tell when it is confirmed.
@@ -163,6 +165,11 @@ impl Shared {
     /// Whether this tenure still holds.
     pub(super) fn holds(&self, tenure: Tenure) -> bool {
         self.tenure.load(Ordering::Acquire) == tenure.0 && !self.is_closing()
+    }
+
+    /// Whether this node holds the lease, as far as it knows.
+    pub(super) fn has_tenure(&self) -> bool {
+        self.tenure.load(Ordering::Acquire) != 0
     }
 
     pub(super) fn is_closing(&self) -> bool {

@@ -16,6 +16,7 @@ use super::lease::LeaseTask;
 use super::local_files::LocalFiles;
 use super::log::Log;
 use super::node::{Node, NodeOptions, block_on};
+use super::outage::Outage;
 use super::peers::Peers;
 use super::replicator::{Replicator, State};
 use super::service::NodeService;
@@ -59,8 +60,14 @@ impl Node {
         let poll = election.poll_interval;
         let identity = (session, node, address);
         let (shared, replicator_inbox, election_inbox) = share(options, &files, identity, election.ttl);
-        let replicator = start_replicator(&shared, &runtime, replicator_inbox, options)?;
         let (released, seen_released) = watch::channel(0);
+        let outage = Outage::new(
+            shared.timing.ttl,
+            shared.settings.durability,
+            forwarder.clone(),
+            seen_released.clone(),
+        );
+        let replicator = start_replicator(&shared, &runtime, replicator_inbox, options, outage)?;
         let lease = LeaseTask {
             shared: Arc::clone(&shared),
             election: Election::new(election)?,
@@ -142,6 +149,7 @@ fn start_replicator(
     runtime: &Runtime,
     inbox: Receiver<Message>,
     options: &NodeOptions,
+    outage: Outage,
 ) -> Result<thread::JoinHandle<()>> {
     let connection = ConnectionOptions::new(Place::File(shared.files.database().to_path_buf()), true);
     let replicator = Replicator {
@@ -165,6 +173,7 @@ fn start_replicator(
         operation: 0,
         doubts: 0,
         verified: None,
+        outage,
     };
     thread::Builder::new()
         .name("haqlite-replicator".into())

@@ -11,6 +11,7 @@ mod lease_faults;
 mod life_cycle;
 mod limits;
 mod log_faults;
+mod outages;
 mod outcomes;
 #[cfg(feature = "s3")]
 mod s3;

@@ -5,6 +5,7 @@ use std::io::{BufRead, Write};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use haqlite::bucket::{Call, DirectoryBucket, Fault, FaultyBucket};
 use haqlite::{Bookmark, Durability, Error, Event, HaQLite, Role};
 
 use crate::support::{INSERT, PATIENCE, SCHEMA, builder, row, rows_of};
@@ -21,6 +22,8 @@ pub(crate) struct Settings {
     pub(crate) ttl_ms: u64,
     pub(crate) follower: bool,
     pub(crate) cloud: bool,
+    /// While this file exists, the bucket fails; the lease, which is in it too, does not.
+    pub(crate) cut: Option<String>,
 }
 
 /// Not a promise: the way into the child. Returns at once in the process that runs the tests.
@@ -33,6 +36,14 @@ fn entry() {
     let mut node = builder(&settings.bucket, &settings.node, ship, ttl);
     if settings.cloud {
         node = node.durability(Durability::Cloud);
+    }
+    if let Some(cut) = settings.cut.clone() {
+        let folder = settings.bucket.strip_prefix("file://").unwrap();
+        let bucket = DirectoryBucket::open(folder).unwrap();
+        let script = move |_: &Call<'_>| {
+            if std::path::Path::new(&cut).exists() { Fault::Refuse } else { Fault::None }
+        };
+        node = node.storage(FaultyBucket::new(bucket, script)).lease_url(&settings.bucket);
     }
     if settings.follower {
         node = node.role(Role::Follower);

@@ -39,6 +39,7 @@ impl Site {
             ttl_ms: self.ttl_ms(),
             follower: false,
             cloud: false,
+            cut: None,
         }
     }
 
