@@ -293,11 +293,6 @@ impl Log {
     }
 
     /// Where an object of the log is.
-    /// A part of an object; `None` if there is none.
-    pub(super) async fn part(&self, key: &Key, range: Range) -> Result<Option<Bytes>> {
-        Ok(limited(self.bucket.get(&self.key(key), range)).await?.map(|object| object.body))
-    }
-
     pub(super) fn key(&self, key: &Key) -> String {
         key.path(&self.root, self.layout)
     }
