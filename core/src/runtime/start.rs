@@ -172,6 +172,7 @@ fn start_replicator(
         looks: 0,
         operation: 0,
         doubts: 0,
+        unreadable: false,
         verified: None,
         outage,
     };
