@@ -72,7 +72,8 @@ pub(crate) enum Next {
     Idle,
 }
 
-/// What is to be done at this time by the store's clock. The lowest level first, since the others read it.
+/// What is to be done at this time by the store's clock: what is due for longest, so that nothing starves, and
+/// of two that are the lowest level first, since the others read it.
 pub(crate) fn next_chore(known: &Known, compaction: &Compaction, retention: &Retention, now_ms: i64) -> Next {
     let mut due: Vec<(i64, Chore)> = Vec::new();
     let lowest = compaction.levels.first().copied().or(compaction.snapshots);
@@ -90,10 +91,10 @@ pub(crate) fn next_chore(known: &Known, compaction: &Compaction, retention: &Ret
         let at = next_retention(&known.files, known.floor, known.confirmed, retention);
         due.extend(at.map(|at| (at, Chore::Retain)));
     }
-    // The first of those that are due, or else the time of the next.
-    match due.iter().position(|(at, _)| *at <= now_ms) {
-        Some(index) => Next::Now(due.swap_remove(index).1),
-        None => due.iter().map(|(at, _)| *at).min().map_or(Next::Idle, Next::At),
+    // What waits for longest, or else the time of the next.
+    match due.into_iter().min_by_key(|(at, _)| *at) {
+        Some((at, chore)) if at <= now_ms => Next::Now(chore),
+        next => next.map_or(Next::Idle, |(at, _)| Next::At(at)),
     }
 }
 
