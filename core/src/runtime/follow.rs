@@ -94,9 +94,7 @@ impl Replicator {
         self.stop_writers()?;
         self.replica()?.stop_leading()?;
         if let Settled::Tail = self.settle()? {
-            if self.bootstrap.read_only {
-                return Err(self.has_commits_of_its_own());
-            }
+            self.may_have_a_tail()?;
             self.shared.confirmations.settled(true);
             let position = self.replica()?.boundary().position;
             self.verify(position)?;

@@ -156,14 +156,18 @@ impl ReadOnlyOptions {
 }
 
 impl Replicator {
-    pub(super) fn has_commits_of_its_own(&self) -> Error {
+    /// `ForeignDatabase` for commits of its own in a database that only follows.
+    pub(super) fn may_have_a_tail(&self) -> Result<()> {
+        if !self.bootstrap.read_only {
+            return Ok(());
+        }
         let message = format!(
             "{} has commits that {} does not have: open it as a node, which can ship them, or move it away to \
              get the log's",
             self.files().database().display(),
             self.shared.log.describe()
         );
-        Error::new(ErrorKind::ForeignDatabase, message)
+        Err(Error::new(ErrorKind::ForeignDatabase, message))
     }
 }
 
