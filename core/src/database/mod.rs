@@ -8,6 +8,7 @@ mod handle;
 mod local;
 mod log_source;
 mod node_engine;
+mod node_session;
 mod restore;
 mod session;
 mod store_url;

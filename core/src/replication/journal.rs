@@ -35,6 +35,13 @@ pub(crate) enum RecordKind {
     Leading,
     /// The node was closed cleanly at the point, with this main file: any change of it voids the proof.
     Closed(MainFile),
+    /// The database at the point is the log at the position as soon as the log has the spool's slots up to
+    /// it: a boundary that the log may yet refuse.
+    Spooled,
+    /// The log has the spool's slots up to the position. Says nothing of the point, which is the spool's end.
+    Confirmed,
+    /// As `Closed`, and the position is that of the spool's end, as of `Spooled`.
+    SpooledClosed(MainFile),
 }
 
 /// What tells a main file that somebody changed from the one that was left.
@@ -71,12 +78,22 @@ impl Journal {
     }
 
     /// The points that a WAL may be asked to prove, oldest first, with what each would mean.
-    pub(crate) fn boundaries(&self) -> Vec<Record> {
-        self.records
-            .iter()
-            .filter(|r| matches!(r.kind, RecordKind::Boundary | RecordKind::Closed(_)))
-            .copied()
-            .collect()
+    pub(crate) fn points(&self) -> Vec<Record> {
+        self.records.iter().filter(|r| r.kind.tells_the_state()).copied().collect()
+    }
+
+    /// Whether the journal says that the log is at the position, or was. What the spool holds is not in it yet.
+    pub(crate) fn knows(&self, position: &Position) -> bool {
+        self.records.iter().rev().any(|r| r.kind.tells_the_log() && r.position == *position)
+    }
+
+    /// Whether slots were spooled beyond the record's position after it was written: then it is not the last
+    /// word, even if it is all that the WAL proves.
+    pub(crate) fn spooled_beyond(&self, record: &Record) -> bool {
+        let after = self.records.iter().rposition(|r| r == record).map_or(0, |at| at + 1);
+        let beyond =
+            |r: &Record| r.kind.tells_the_state() && !r.kind.tells_the_log() && r.position != record.position;
+        self.records[after..].iter().any(beyond)
     }
 
     /// The intents for the slot after `txid`, newest first.
@@ -87,7 +104,7 @@ impl Journal {
 
     /// The newest position that the node ever recorded.
     pub(crate) fn newest_position(&self) -> Option<Position> {
-        self.boundaries().last().map(|record| record.position)
+        self.records.iter().rev().find(|r| r.kind.tells_the_log()).map(|record| record.position)
     }
 
     /// Whether the node led when it stopped: frames without a record are then its own commits.
@@ -106,13 +123,13 @@ impl Journal {
     /// The main file of a clean close, if that was the last thing that happened.
     pub(crate) fn closed(&self) -> Option<MainFile> {
         match self.records.last()?.kind {
-            RecordKind::Closed(main) => Some(main),
+            RecordKind::Closed(main) | RecordKind::SpooledClosed(main) => Some(main),
             _ => None,
         }
     }
 
-    /// What a shorter journal must keep: everything about the newest two generations of the WAL, and the
-    /// newest word on the role.
+    /// What a shorter journal must keep: everything about the newest two generations of the WAL, the newest
+    /// word on the role, and the newest on where the log is, to which the spool goes back.
     pub(crate) fn compacted(&self) -> Journal {
         let mut generations: Vec<Salts> = Vec::new();
         for record in self.records.iter().rev() {
@@ -123,8 +140,10 @@ impl Journal {
         generations.truncate(2);
         let role =
             self.records.iter().rposition(|r| matches!(r.kind, RecordKind::Leading | RecordKind::Following));
+        let log = self.records.iter().rposition(|r| r.kind.tells_the_log());
         let newest_of = |salts: Salts| {
-            self.records.iter().rposition(|r| r.point.salts == salts && r.kind == RecordKind::Boundary)
+            let is_boundary = |kind| matches!(kind, RecordKind::Boundary | RecordKind::Spooled);
+            self.records.iter().rposition(|r| r.point.salts == salts && is_boundary(r.kind))
         };
         let newest: Vec<(Salts, usize)> =
             generations.iter().filter_map(|salts| Some((*salts, newest_of(*salts)?))).collect();
@@ -133,7 +152,7 @@ impl Journal {
         const KEEP_BEFORE: usize = 256;
         let keep = |i: usize, r: &Record| {
             let near = |(salts, at): &(Salts, usize)| *salts == r.point.salts && i + KEEP_BEFORE > *at;
-            Some(i) == role || newest.iter().any(near)
+            Some(i) == role || Some(i) == log || newest.iter().any(near)
         };
         let records = self.records.iter().enumerate().filter(|(i, r)| keep(*i, r)).map(|(_, r)| *r).collect();
         Journal { records }
@@ -142,6 +161,38 @@ impl Journal {
     /// The bytes of the file.
     pub(crate) fn encode(&self) -> Vec<u8> {
         self.records.iter().flat_map(|r| r.encode()).collect()
+    }
+}
+
+impl RecordKind {
+    /// Whether a WAL that proves the point proves what the database is.
+    fn tells_the_state(self) -> bool {
+        match self {
+            RecordKind::Boundary | RecordKind::Closed(_) => true,
+            RecordKind::Spooled | RecordKind::SpooledClosed(_) => true,
+            RecordKind::Intent(_) | RecordKind::Following | RecordKind::Leading | RecordKind::Confirmed => {
+                false
+            }
+        }
+    }
+
+    /// Whether the position is one that the log has reached.
+    fn tells_the_log(self) -> bool {
+        match self {
+            RecordKind::Boundary | RecordKind::Closed(_) | RecordKind::Confirmed => true,
+            RecordKind::Intent(_) | RecordKind::Following | RecordKind::Leading => false,
+            RecordKind::Spooled | RecordKind::SpooledClosed(_) => false,
+        }
+    }
+}
+
+impl MainFile {
+    fn encode(self) -> [u8; 24] {
+        let mut bytes = [0; 24];
+        bytes[..8].copy_from_slice(&self.size.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.inode.to_le_bytes());
+        bytes[16..].copy_from_slice(&self.modified_ns.to_le_bytes());
+        bytes
     }
 }
 
@@ -157,13 +208,10 @@ impl Record {
             }
             RecordKind::Following => (3, [0; 24]),
             RecordKind::Leading => (4, [0; 24]),
-            RecordKind::Closed(main) => {
-                let mut extra = [0; 24];
-                extra[..8].copy_from_slice(&main.size.to_le_bytes());
-                extra[8..16].copy_from_slice(&main.inode.to_le_bytes());
-                extra[16..].copy_from_slice(&main.modified_ns.to_le_bytes());
-                (5, extra)
-            }
+            RecordKind::Closed(main) => (5, main.encode()),
+            RecordKind::Spooled => (6, [0; 24]),
+            RecordKind::Confirmed => (7, [0; 24]),
+            RecordKind::SpooledClosed(main) => (8, main.encode()),
         };
         let mut bytes = [0; RECORD_BYTES];
         bytes[0] = kind;
@@ -188,16 +236,20 @@ impl Record {
         }
         let u64_at = |at: usize| u64::from_le_bytes(array(&bytes[at..at + 8]));
         let u32_at = |at: usize| u32::from_le_bytes(array(&bytes[at..at + 4]));
+        let main = || MainFile {
+            size: u64_at(64),
+            inode: u64_at(72),
+            modified_ns: i64::from_le_bytes(array(&bytes[80..88])),
+        };
         let kind = match bytes[0] {
             1 => RecordKind::Boundary,
             2 => RecordKind::Intent(SessionId::from_bytes(array(&bytes[64..80]))),
             3 => RecordKind::Following,
             4 => RecordKind::Leading,
-            5 => RecordKind::Closed(MainFile {
-                size: u64_at(64),
-                inode: u64_at(72),
-                modified_ns: i64::from_le_bytes(array(&bytes[80..88])),
-            }),
+            5 => RecordKind::Closed(main()),
+            6 => RecordKind::Spooled,
+            7 => RecordKind::Confirmed,
+            8 => RecordKind::SpooledClosed(main()),
             _ => return Err(damaged()),
         };
         Ok(Record {

@@ -28,6 +28,9 @@ fn every_kind_survives_its_bytes() {
         RecordKind::Following,
         RecordKind::Leading,
         RecordKind::Closed(MainFile { size: 1 << 40, inode: u64::MAX, modified_ns: -1 }),
+        RecordKind::Spooled,
+        RecordKind::Confirmed,
+        RecordKind::SpooledClosed(MainFile { size: 1, inode: 2, modified_ns: 3 }),
     ];
     for kind in kinds {
         let record = record(kind, 9, u32::MAX, u64::MAX);
@@ -88,7 +91,46 @@ fn compaction_keeps_two_generations_and_the_role() {
     assert!(short.records().len() < 2000);
     assert_eq!(short.was_leading(), full.was_leading());
     assert_eq!(short.newest_position(), full.newest_position());
-    let generations: Vec<Salts> = short.boundaries().iter().map(|r| r.point.salts).collect();
+    let generations: Vec<Salts> = short.points().iter().map(|r| r.point.salts).collect();
     assert!(generations.contains(&Salts([4; 8])) && generations.contains(&Salts([5; 8])));
     assert!(!generations.contains(&Salts([3; 8])));
+}
+
+#[test]
+fn what_is_spooled_is_never_taken_for_the_log() {
+    let main = MainFile { size: 1, inode: 2, modified_ns: 3 };
+    let records = [
+        record(RecordKind::Boundary, 1, 5, 10),
+        record(RecordKind::Spooled, 1, 9, 11),
+        record(RecordKind::Spooled, 1, 20, 12),
+        record(RecordKind::Confirmed, 1, 20, 11),
+        record(RecordKind::SpooledClosed(main), 1, 20, 12),
+    ];
+    let journal = journal(&records);
+    assert_eq!(journal.newest_position(), Some(records[3].position));
+    assert!(journal.knows(&records[0].position) && journal.knows(&records[3].position));
+    assert!(!journal.knows(&records[2].position));
+    assert_eq!(journal.points().len(), 4, "all but the word on the log");
+    assert_eq!(journal.closed(), Some(main));
+    assert!(journal.spooled_beyond(&records[0]) && journal.spooled_beyond(&records[1]));
+    assert!(!journal.spooled_beyond(&records[2]));
+}
+
+#[test]
+fn compaction_keeps_the_generation_of_the_spools_end_and_where_the_log_is() {
+    let mut records = vec![record(RecordKind::Leading, 1, 1, 10), record(RecordKind::Boundary, 1, 1, 10)];
+    for generation in 1..=9 {
+        let slots = u64::from(generation) * 100;
+        records.extend((0..100).map(|i| record(RecordKind::Spooled, generation, i, slots + u64::from(i))));
+    }
+    let short = journal(&records).compacted();
+    assert_eq!(short.newest_position(), Some(records[1].position));
+    assert!(short.was_leading());
+    assert_eq!(short.points().last(), records.last());
+    assert!(short.records().len() <= 202, "{}", short.records().len());
+    // The spool is shipped: each confirmation is of the generation that is there, whatever that of the slot.
+    records.extend((100..150).map(|n| record(RecordKind::Confirmed, 9, 99, n)));
+    let short = journal(&records).compacted();
+    assert_eq!(short.newest_position().unwrap().txid, Txid::new(149));
+    assert_eq!(short.points().last().unwrap().point.frame, 99);
 }

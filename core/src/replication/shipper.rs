@@ -1,6 +1,7 @@
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Floor, SlotFacts};
+use super::{Due, Floor, Pace, SlotFacts, Unshipped};
 use crate::types::{Epoch, Monotonic, Position, Txid};
 
 /// The leader's side of the log: creates one slot after the other, one PUT in flight, and says what each
@@ -12,16 +13,25 @@ use crate::types::{Epoch, Monotonic, Position, Txid};
 /// - the answers that an old view of the log could have falsified (any 412, and the 200 of a fence) count
 ///   only if the floor, read after them, is below the slot;
 /// - a foreign slot ends a leadership, whatever its epoch; a fence gives way to lower epochs only.
+///
+/// While a slot's fate is open, drafts of the slots after it may be made ahead: each embeds the hash of the
+/// one before it, which is known from its bytes. They are sent one by one, each when the one before it is
+/// confirmed.
 #[derive(Clone, Debug)]
 pub(crate) struct Shipper {
     epoch: Epoch,
     confirmed: Position,
-    interval: Duration,
-    ship_at_bytes: u64,
+    pace: Pace,
     state: State,
+    /// What comes after the draft in flight, in order.
+    ahead: VecDeque<Draft>,
+    /// Since when there has been something of each slot that is not confirmed, the one in flight first.
+    waiting_since: VecDeque<Monotonic>,
+    /// Since when the draft in flight has been without a definite answer.
+    stuck_since: Option<Monotonic>,
     last_sent: Option<Monotonic>,
     dirty_since: Option<Monotonic>,
-    unsent_bytes: u64,
+    unsent: Unshipped,
     flush: bool,
     fence_done: bool,
     doubt: bool,
@@ -73,14 +83,19 @@ pub(crate) enum PutAnswer {
 /// What happened.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum ShipperEvent {
-    /// The WAL holds so many bytes that no slot has.
-    Unshipped(u64),
+    /// The WAL holds so much that no slot has.
+    Unshipped(Unshipped),
     /// Ship what there is without waiting for the interval.
     Flush,
     /// Time passed.
     Timer,
+    /// The way to the bucket has changed: what is under way or is to be tried again is asked anew, now. The
+    /// answer that is not waited for any more counts as ambiguous.
+    Reroute,
     /// The draft that was asked for; none if there is nothing to ship.
     Drafted(Option<Draft>),
+    /// The draft of [`Shipper::next_ahead`].
+    DraftedAhead(Draft),
     /// The answer to the PUT.
     Put(PutAnswer),
     /// The slot that was to be read; `None` if there is no such object.
@@ -120,19 +135,18 @@ const LAST_RETRY: Duration = Duration::from_secs(2);
 impl Shipper {
     /// A shipper for a leader of `epoch` that is proven to be at `confirmed`. Its first slot is the
     /// epoch's fence: `Flush` makes it at once.
-    ///
-    /// `interval` is the longest time between two shipments while there is something to ship;
-    /// `ship_at_bytes` unshipped bytes do not wait for it.
-    pub(crate) fn new(epoch: Epoch, confirmed: Position, interval: Duration, ship_at_bytes: u64) -> Shipper {
+    pub(crate) fn new(epoch: Epoch, confirmed: Position, pace: Pace) -> Shipper {
         Shipper {
             epoch,
             confirmed,
-            interval,
-            ship_at_bytes,
+            pace,
             state: State::Idle,
+            ahead: VecDeque::new(),
+            waiting_since: VecDeque::new(),
+            stuck_since: None,
             last_sent: None,
             dirty_since: None,
-            unsent_bytes: 0,
+            unsent: Unshipped::default(),
             flush: false,
             fence_done: false,
             doubt: false,
@@ -146,21 +160,34 @@ impl Shipper {
     }
 
     /// Since when there has been something that no confirmed slot holds.
-    pub(crate) fn dirty_since(&self) -> Option<Monotonic> {
-        self.dirty_since
+    pub(crate) fn behind_since(&self) -> Option<Monotonic> {
+        self.waiting_since.front().copied().or(self.dirty_since)
     }
 
-    /// Whether nothing is in flight.
+    /// Since when the slot in flight has been without any definite answer of the bucket. `None` if nothing is
+    /// in flight.
+    pub(crate) fn stuck_since(&self) -> Option<Monotonic> {
+        self.stuck_since
+    }
+
+    /// Whether every draft that was made is confirmed.
     pub(crate) fn is_idle(&self) -> bool {
-        self.state == State::Idle
+        self.state == State::Idle && self.ahead.is_empty()
+    }
+
+    /// The slot that may be drafted while another is in flight: the one after all that are drafted.
+    pub(crate) fn next_ahead(&self) -> Option<Txid> {
+        let in_flight = self.in_flight()?;
+        let last = self.ahead.back().unwrap_or(&in_flight);
+        self.fence_done.then(|| last.position.txid.next())
     }
 
     /// The one transition.
     pub(crate) fn handle(&mut self, now: Monotonic, event: ShipperEvent) -> Option<ShipperEffect> {
         match event {
-            ShipperEvent::Unshipped(bytes) => {
-                self.unsent_bytes = bytes;
-                if bytes == 0 {
+            ShipperEvent::Unshipped(unsent) => {
+                self.unsent = unsent;
+                if unsent.bytes == 0 {
                     self.dirty_since = None;
                 } else if self.dirty_since.is_none() {
                     self.dirty_since = Some(now);
@@ -172,7 +199,14 @@ impl Shipper {
                 self.proceed(now)
             }
             ShipperEvent::Timer => self.proceed(now),
+            ShipperEvent::Reroute => self.reroute(),
             ShipperEvent::Drafted(draft) => self.drafted(now, draft),
+            ShipperEvent::DraftedAhead(draft) => {
+                assert_eq!(Some(draft.position.txid), self.next_ahead(), "BUG: a draft of another slot");
+                self.waiting_since.push_back(self.dirty_since.take().unwrap_or(now));
+                self.ahead.push_back(draft);
+                self.proceed(now)
+            }
             ShipperEvent::Put(answer) => self.answered(now, answer),
             ShipperEvent::Slot(slot) => self.read(now, slot),
             ShipperEvent::Floor(floor) => self.floor_read(now, floor),
@@ -193,18 +227,37 @@ impl Shipper {
         }
     }
 
-    fn begin(&mut self, now: Monotonic) -> Option<ShipperEffect> {
-        let fence_is_due = !self.fence_done && self.flush;
-        if self.dirty_since.is_none() && !fence_is_due {
-            self.flush = false;
-            return None;
+    /// The draft whose fate is open.
+    fn in_flight(&self) -> Option<Draft> {
+        match self.state {
+            State::Sending(draft)
+            | State::Resting(draft, ..)
+            | State::Reading(draft)
+            | State::CheckingFloor(draft, _) => Some(draft),
+            State::Idle | State::Drafting | State::Stopped => None,
         }
-        let due = match self.last_sent {
-            Some(sent) => sent + self.interval,
-            None => now,
+    }
+
+    fn begin(&mut self, now: Monotonic) -> Option<ShipperEffect> {
+        if let Some(draft) = self.ahead.pop_front() {
+            self.last_sent = Some(now);
+            self.stuck_since = Some(now);
+            return Some(self.again(draft, Again::Put));
+        }
+        let fence_is_due = !self.fence_done && self.flush;
+        let due = match self.dirty_since {
+            _ if fence_is_due => Due::Now,
+            None => {
+                self.flush = false;
+                return None;
+            }
+            Some(_) if self.flush => Due::Now,
+            Some(since) => self.pace.due(now, self.unsent, since, self.last_sent, false),
         };
-        if now < due && !self.flush && self.unsent_bytes < self.ship_at_bytes {
-            return Some(ShipperEffect::WakeAt(due));
+        match due {
+            Due::Now => {}
+            Due::At(at) => return Some(ShipperEffect::WakeAt(at)),
+            Due::Later => return None,
         }
         self.flush = false;
         self.last_sent = Some(now);
@@ -229,6 +282,16 @@ impl Shipper {
         }
     }
 
+    fn reroute(&mut self) -> Option<ShipperEffect> {
+        match self.state {
+            State::Sending(draft) => Some(self.again(draft, Again::Put)),
+            State::Reading(draft) => Some(self.again(draft, Again::Read)),
+            State::CheckingFloor(draft, verdict) => Some(self.again(draft, Again::Floor(verdict))),
+            State::Resting(draft, _, again) => Some(self.again(draft, again)),
+            State::Idle | State::Drafting | State::Stopped => None,
+        }
+    }
+
     fn drafted(&mut self, now: Monotonic, draft: Option<Draft>) -> Option<ShipperEffect> {
         assert_eq!(self.state, State::Drafting, "BUG: a draft that nobody asked for");
         let Some(draft) = draft else {
@@ -238,7 +301,8 @@ impl Shipper {
         };
         assert_eq!(draft.position.txid, self.confirmed.txid.next(), "BUG: a draft of another slot");
         // What is committed from now on waits for the slot after this one.
-        self.dirty_since = None;
+        self.waiting_since.push_back(self.dirty_since.take().unwrap_or(now));
+        self.stuck_since = Some(now);
         Some(self.again(draft, Again::Put))
     }
 
@@ -246,19 +310,29 @@ impl Shipper {
         let State::Sending(draft) = self.state else {
             panic!("BUG: an answer to no PUT in {:?}", self.state);
         };
+        if answer != PutAnswer::Ambiguous {
+            self.stuck_since = Some(now);
+        }
         match answer {
-            // The slot after our own last one: had anybody led since, their fence would be in it.
-            PutAnswer::Stored if self.fence_done && !self.doubt => Some(self.confirm(draft)),
-            PutAnswer::Stored => Some(self.again(draft, Again::Floor(Verdict::Ours))),
+            PutAnswer::Stored => Some(self.stored(draft)),
             PutAnswer::Refused => Some(self.again(draft, Again::Read)),
             PutAnswer::Ambiguous => Some(self.rest(now, draft, Again::Put)),
         }
+    }
+
+    fn stored(&mut self, draft: Draft) -> ShipperEffect {
+        // The slot after our own last one: had anybody led since, their fence would be in it.
+        if self.fence_done && !self.doubt {
+            return self.confirm(draft);
+        }
+        self.again(draft, Again::Floor(Verdict::Ours))
     }
 
     fn read(&mut self, now: Monotonic, slot: Option<SlotFacts>) -> Option<ShipperEffect> {
         let State::Reading(draft) = self.state else {
             panic!("BUG: a slot that nobody asked for in {:?}", self.state);
         };
+        self.stuck_since = Some(now);
         let Some(slot) = slot else {
             // Refused and yet absent: it was deleted, or the store is confused. The PUT is tried again, and
             // even its success counts only with the floor.
@@ -274,7 +348,7 @@ impl Shipper {
         let State::CheckingFloor(draft, verdict) = self.state else {
             panic!("BUG: a floor that nobody asked for in {:?}", self.state);
         };
-        let _ = now;
+        self.stuck_since = Some(now);
         if floor.covers(draft.position.txid) {
             self.state = State::Stopped;
             return Some(ShipperEffect::Unknown);
@@ -313,6 +387,8 @@ impl Shipper {
         self.fence_done = true;
         self.doubt = false;
         self.failures = 0;
+        self.stuck_since = None;
+        self.waiting_since.pop_front();
         self.state = State::Idle;
         ShipperEffect::Confirmed(draft.position)
     }

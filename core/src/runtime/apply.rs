@@ -14,7 +14,7 @@ impl Replica {
     /// `Internal` if there are frames beyond the boundary: a slot applied over commits that it does not know
     /// of makes a state that never was.
     pub(crate) fn apply(&mut self, slots: &[SlotFile]) -> Result<()> {
-        if self.has_frames_beyond()? {
+        if self.has_tail()? {
             return Err(Error::new(ErrorKind::Internal, "slots must not be applied over unaccounted frames"));
         }
         self.inject_slots(slots)
@@ -24,8 +24,7 @@ impl Replica {
     /// possible if the slots rewrite every page that those frames touched. `false`, and nothing done, if
     /// they do not.
     pub(crate) fn apply_over_residue(&mut self, slots: &[SlotFile]) -> Result<bool> {
-        let scan = self.wal.scan(&self.boundary.point, None)?;
-        let mut missing: BTreeSet<PageNumber> = scan.pages.into_keys().collect();
+        let mut missing = self.tail_pages()?;
         let mut size = u32::MAX;
         let mut data = Vec::new();
         for slot in slots {
@@ -40,6 +39,14 @@ impl Replica {
         }
         self.inject_slots(slots)?;
         Ok(true)
+    }
+
+    /// Every page that differs from the log at the boundary: those of the spool's slots and of the frames
+    /// behind them. `Corrupt` if they do not prove that these are all.
+    pub(super) fn tail_pages(&mut self) -> Result<BTreeSet<PageNumber>> {
+        let mut pages = self.spool.pages()?;
+        pages.extend(self.wal.scan(&self.edge().point, None)?.pages.into_keys());
+        Ok(pages)
     }
 
     fn inject_slots(&mut self, slots: &[SlotFile]) -> Result<()> {

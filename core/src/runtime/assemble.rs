@@ -24,8 +24,8 @@ pub(super) struct Assembly<'a> {
     pub(super) plan: &'a Plan,
     /// Before the first file.
     pub(super) walk: Walk,
-    /// The chain value of the last slot, if the slot itself told it.
-    pub(super) end: Option<Chain>,
+    /// The last slot itself, if it is not the last file.
+    pub(super) end: Option<WholeFile>,
     pub(super) progress: Option<OnProgress>,
     /// Set when nobody waits for the result any more.
     pub(super) cancelled: &'a AtomicBool,
@@ -40,6 +40,8 @@ pub(super) struct Assembled {
     pub(super) size: u32,
     /// Whether another tool wrote any of the files.
     pub(super) foreign: bool,
+    /// Whether another tool wrote the last slot.
+    pub(super) foreign_end: bool,
     pub(super) timestamp_ms: i64,
     pub(super) done: Progress,
 }
@@ -89,19 +91,24 @@ impl Assembly<'_> {
             return Err(Failure::Damaged(vec![file], Error::corrupt(message)));
         }
         let mut position = self.walk.position();
-        if let Some(end) = self.end {
-            if position.chain != Chain::ZERO && position.chain != end {
+        let mut origin = header.origin;
+        if let Some(end) = &self.end {
+            if position.chain != Chain::ZERO && position.chain != end.hash {
                 let key = self.log.file_key(&file);
-                let message = format!("{key}: it ends at {}, and the slot there is {end}", position.chain);
+                let message =
+                    format!("{key}: it ends at {}, and the slot there is {}", position.chain, end.hash);
                 return Err(Failure::Damaged(vec![file], Error::corrupt(message)));
             }
-            position.chain = end;
+            position.chain = end.hash;
+            origin = end.header.origin;
+            position.epoch = origin.map_or(position.epoch, |origin| position.epoch.max(origin.epoch));
         }
         Ok(Assembled {
             position,
             page_size: header.page_size,
             size: header.commit.get(),
             foreign,
+            foreign_end: origin.is_none(),
             timestamp_ms: header.timestamp_ms,
             done,
         })

@@ -1,11 +1,13 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::path::PathBuf;
 
 use bytes::Bytes;
 
 use super::log::Staged;
 use super::replica::{Boundary, Replica};
+use super::spool::Spooled;
 use crate::bucket::Body;
 use crate::ltx::{Encoded, Encoder, Header, Origin};
 use crate::replication::{Draft, Record, RecordKind};
@@ -20,12 +22,14 @@ pub(crate) struct Prepared {
     pub(crate) boundary: Boundary,
     /// What the file's header says of the time.
     pub(crate) timestamp_ms: i64,
+    size: u64,
     body: PreparedBody,
 }
 
 enum PreparedBody {
     Memory(Bytes),
     Staged(Staged),
+    Spooled(PathBuf),
 }
 
 /// Who writes a slot, and when.
@@ -48,54 +52,126 @@ impl Prepared {
         match &self.body {
             PreparedBody::Memory(bytes) => Body::Bytes(bytes.clone()),
             PreparedBody::Staged(staged) => Body::File(staged.path().to_path_buf()),
+            PreparedBody::Spooled(path) => Body::File(path.clone()),
         }
+    }
+
+    /// How many bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
     }
 }
 
 impl Replica {
-    /// Makes the slot after the boundary out of the frames up to `until`, and its intent durable.
+    /// Makes the slot after the edge out of the frames up to `until`, and its intent durable.
     ///
     /// The file holds the newest image of every page that those frames changed and the database still has,
     /// and every page by which it grew: SQLite may leave out free pages, and a restore would miss them.
-    /// Without frames it is the fence of an idle database: page 1 and the size as of the boundary, which
-    /// changes nothing.
+    /// Without frames it is the fence of an idle database: page 1 and the size as of the edge, which changes
+    /// nothing.
     pub(crate) fn draft(&mut self, until: &Published, author: Author) -> Result<Prepared> {
-        let from = self.boundary;
+        let plan = self.plan(until, author)?;
+        let estimate = plan.pages.len() as u64 * u64::from(self.page_size().get());
+        let (encoded, body) = if estimate <= MEMORY_LIMIT {
+            let mut bytes = Vec::new();
+            let encoded = self.encode(&mut bytes, &plan, until)?;
+            (encoded, PreparedBody::Memory(bytes.into()))
+        } else {
+            let name = format!("slot-{}-{}", plan.header.min, author.epoch);
+            let staged = Staged::new(self.files.staging(&name));
+            let file = File::create(staged.path()).map_err(|e| Error::io("staging a slot", e))?;
+            let encoded = self.encode_to_file(&file, &plan, until)?;
+            (encoded, PreparedBody::Staged(staged))
+        };
+        self.finish_draft(until, plan.size, encoded, body, author)
+    }
+
+    /// As [`Replica::draft`], into the spool: the edge moves behind it. A failure or a crash leaves the edge
+    /// where it is; the same call again makes the same slot.
+    pub(crate) fn draft_into_spool(&mut self, until: &Published, author: Author) -> Result<Draft> {
+        let plan = self.plan(until, author)?;
+        let txid = plan.header.min;
+        let doing = |e| Error::io("spooling a slot", e);
+        let file = File::create(self.spool.path(txid)).map_err(doing)?;
+        let encoded = self.encode_to_file(&file, &plan, until)?;
+        self.spool.sync(&file)?;
+        let position = Position { txid, chain: encoded.chain, epoch: author.epoch };
+        let slot = Spooled {
+            boundary: Boundary { point: until.point, position, size: plan.size },
+            timestamp_ms: author.now_ms,
+            bytes: encoded.size,
+        };
+        self.take_into_spool(slot, Some(author.session))?;
+        Ok(Draft { position })
+    }
+
+    /// Takes a slot that is in flight into the spool, so that others can be drafted behind it.
+    pub(crate) fn spool(&mut self, prepared: &Prepared) -> Result<()> {
+        let txid = prepared.draft.position.txid;
+        let doing = |e| Error::io("spooling a slot", e);
+        let mut file = File::create(self.spool.path(txid)).map_err(doing)?;
+        match &prepared.body {
+            PreparedBody::Memory(bytes) => file.write_all(bytes).map_err(doing)?,
+            PreparedBody::Staged(staged) => {
+                let mut staged = File::open(staged.path()).map_err(doing)?;
+                std::io::copy(&mut staged, &mut file).map_err(doing)?;
+            }
+            PreparedBody::Spooled(_) => {
+                return Err(Error::new(ErrorKind::Internal, "a spooled slot is to be spooled"));
+            }
+        }
+        self.spool.sync(&file)?;
+        let slot = Spooled {
+            boundary: prepared.boundary,
+            timestamp_ms: prepared.timestamp_ms,
+            bytes: prepared.size,
+        };
+        self.take_into_spool(slot, None)
+    }
+
+    /// The slot whose turn it is, to be sent from its file.
+    pub(crate) fn first_spooled(&self) -> Option<Prepared> {
+        self.spool.first().map(|slot| self.spooled(&slot))
+    }
+
+    /// A slot of the spool, to be sent from its file.
+    pub(crate) fn spooled(&self, slot: &Spooled) -> Prepared {
+        Prepared {
+            draft: Draft { position: slot.boundary.position },
+            boundary: slot.boundary,
+            timestamp_ms: slot.timestamp_ms,
+            size: slot.bytes,
+            body: PreparedBody::Spooled(self.spool.path(slot.boundary.position.txid)),
+        }
+    }
+
+    /// The slot's file is durable; now the rest of what it takes to rely on it.
+    ///
+    /// The frames first: the record says that the WAL proves its point, and after a power cut it must not be
+    /// the file that knows more than the database. Then the record, and with it the intent, if the slot has
+    /// none. From here on the slot may be sent, and the WAL begin anew.
+    fn take_into_spool(&mut self, slot: Spooled, session: Option<SessionId>) -> Result<()> {
+        let Boundary { point, position, .. } = slot.boundary;
+        self.wal.sync_frames()?;
+        if let Some(session) = session {
+            self.journal.append(Record { kind: RecordKind::Intent(session), point, position })?;
+        }
+        self.journal.append_durably(Record { kind: RecordKind::Spooled, point, position })?;
+        self.spool.push(slot);
+        Ok(())
+    }
+
+    fn plan(&mut self, until: &Published, author: Author) -> Result<Plan> {
+        let from = self.edge();
         let (pages, size) = if until.point == from.point {
             (BTreeMap::from([(PageNumber::FIRST, None)]), from.size)
         } else {
             self.changed_pages(until)?
         };
-        self.prepare(&pages, size, until, author)
-    }
-
-    fn prepare(
-        &mut self,
-        pages: &BTreeMap<PageNumber, Option<u32>>,
-        size: u32,
-        until: &Published,
-        author: Author,
-    ) -> Result<Prepared> {
-        let from = self.boundary;
         let txid = from.position.txid.next();
         let origin = Origin::new(author.epoch, from.position.chain, author.session);
-        let commit = page_count(size)?;
-        let header = Header::slot(txid, self.page_size(), commit, author.now_ms, origin);
-        let estimate = pages.len() as u64 * u64::from(self.page_size().get());
-        let name = format!("slot-{txid}-{}", author.epoch);
-        let (encoded, body) = if estimate <= MEMORY_LIMIT {
-            let mut bytes = Vec::new();
-            let encoded = self.encode(&mut bytes, header, pages, until)?;
-            (encoded, PreparedBody::Memory(bytes.into()))
-        } else {
-            let staged = Staged::new(self.files.staging(&name));
-            let file = File::create(staged.path()).map_err(|e| Error::io("staging a slot", e))?;
-            let mut writer = BufWriter::new(file);
-            let encoded = self.encode(&mut writer, header, pages, until)?;
-            writer.flush().map_err(|e| Error::io("staging a slot", e))?;
-            (encoded, PreparedBody::Staged(staged))
-        };
-        self.finish_draft(until, size, encoded, body, author)
+        let header = Header::slot(txid, self.page_size(), page_count(size)?, author.now_ms, origin);
+        Ok(Plan { header, pages, size })
     }
 
     /// Makes the intent durable: from here on the slot's bytes may leave.
@@ -107,7 +183,7 @@ impl Replica {
         body: PreparedBody,
         author: Author,
     ) -> Result<Prepared> {
-        let txid = self.boundary.position.txid.next();
+        let txid = self.edge().position.txid.next();
         let position = Position { txid, chain: encoded.chain, epoch: author.epoch };
         let boundary = Boundary { point: until.point, position, size };
         self.journal.append_durably(Record {
@@ -115,7 +191,8 @@ impl Replica {
             point: until.point,
             position,
         })?;
-        Ok(Prepared { draft: Draft { position }, boundary, timestamp_ms: author.now_ms, body })
+        let (timestamp_ms, size) = (author.now_ms, encoded.size);
+        Ok(Prepared { draft: Draft { position }, boundary, timestamp_ms, size, body })
     }
 
     /// Makes slot 1: every page of the database as it is, after `start`, the position of the genesis. The
@@ -157,12 +234,17 @@ impl Replica {
 
     /// The slot is confirmed: the boundary moves to it.
     pub(crate) fn confirm(&mut self, prepared: &Prepared) -> Result<()> {
-        self.set_boundary(prepared.boundary)
+        match self.spool.first() {
+            // Its end may have moved to another WAL since it was prepared.
+            Some(first) if first.boundary.position == prepared.boundary.position => self.confirm_spooled(),
+            Some(_) => Err(Error::new(ErrorKind::Internal, "a slot is confirmed ahead of the spool")),
+            None => self.set_boundary(prepared.boundary),
+        }
     }
 
     /// The pages of the slot, with the frame that holds the newest image where there is one, and the size.
     fn changed_pages(&mut self, until: &Published) -> Result<(BTreeMap<PageNumber, Option<u32>>, u32)> {
-        let from = self.boundary;
+        let from = self.edge();
         let scan = self.wal.scan(&from.point, Some(&until.point))?;
         let lock_page = self.page_size().lock_page();
         let mut pages: BTreeMap<PageNumber, Option<u32>> =
@@ -175,16 +257,17 @@ impl Replica {
         Ok((pages, scan.db_size))
     }
 
-    fn encode<W: Write>(
-        &mut self,
-        writer: W,
-        header: Header,
-        pages: &BTreeMap<PageNumber, Option<u32>>,
-        until: &Published,
-    ) -> Result<Encoded> {
+    fn encode_to_file(&mut self, file: &File, plan: &Plan, until: &Published) -> Result<Encoded> {
+        let mut writer = BufWriter::new(file);
+        let encoded = self.encode(&mut writer, plan, until)?;
+        writer.flush().map_err(|e| Error::io("writing a slot", e))?;
+        Ok(encoded)
+    }
+
+    fn encode<W: Write>(&mut self, writer: W, plan: &Plan, until: &Published) -> Result<Encoded> {
         let mut data = vec![0; self.page_size().bytes()];
-        let mut encoder = Encoder::new(writer, header)?;
-        for (page, frame) in pages {
+        let mut encoder = Encoder::new(writer, plan.header.clone())?;
+        for (page, frame) in &plan.pages {
             match frame {
                 Some(frame) => self.wal.read_frame(*frame, &mut data)?,
                 None => self.wal.read_page_at(*page, until.point.frame, &mut data)?,
@@ -193,6 +276,15 @@ impl Replica {
         }
         encoder.finish()
     }
+}
+
+/// What a slot's file is to hold.
+struct Plan {
+    header: Header,
+    /// The pages, with the frame that holds the newest image where there is one.
+    pages: BTreeMap<PageNumber, Option<u32>>,
+    /// The size of the database behind them, in pages.
+    size: u32,
 }
 
 fn page_count(size: u32) -> Result<PageNumber> {

@@ -1,3 +1,5 @@
+use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +9,8 @@ use super::log::SlotFile;
 use super::replicator::{Replicator, State};
 use super::rewind::Save;
 use super::settle::Standing;
+use super::spool::Spool;
+use crate::ltx::Decoder;
 use crate::replication::{CatchUp, CatchUpEffect, CatchUpEvent};
 use crate::sqlite::CheckpointProgress;
 use crate::types::{Error, ErrorKind, Event, Params, Position, Result, Txid};
@@ -54,12 +58,14 @@ impl Replicator {
         self.stop_writers()?;
         self.replica()?.stop_leading()?;
         if let Settled::Tail = self.settle()? {
+            self.shared.confirmations.settled(true);
             let position = self.replica()?.boundary().position;
             self.verify(position)?;
             self.shared.see(|view| view.caught_up = true);
             return Ok(Some(position));
         }
         self.replica()?.follow()?;
+        self.shared.confirmations.settled(false);
         self.replica()?.ensure_generation()?;
         self.finish_founding()?;
         let group_bytes = GROUP_BYTES.min(self.shared.timing.wal_cap / 4);
@@ -76,6 +82,10 @@ impl Replicator {
                         // Kept, or reads that fail now and then would hold up a follower for ever.
                         self.apply(&slots)?;
                         return Err(error);
+                    }
+                    Ok(Some(slot)) if slot.facts.is_foreign_tool() => {
+                        self.take_foreign_slots()?;
+                        return self.catch_up(prove);
                     }
                     Ok(Some(slot)) => {
                         let found = CatchUpEvent::Found(slot.facts, slot.body.size());
@@ -129,8 +139,24 @@ impl Replicator {
                 return Err(Error::corrupt(message));
             }
         }
+        self.refuse_hole(position)?;
         self.verified = Some(position.txid);
         Ok(())
+    }
+
+    /// A slot that is not there is the end of the log only if there is nothing beyond it. A listing may lag,
+    /// so that it shows nothing proves nothing; what it shows is there.
+    fn refuse_hole(&mut self, position: Position) -> Result<()> {
+        let Some(beyond) = self.wait(self.shared.log.first_slot_after(position.txid))? else { return Ok(()) };
+        let next = position.txid.next();
+        if beyond == next
+            || self.fetch_slot(next)?.is_some()
+            || self.wait(self.shared.log.floor())?.covers(next)
+        {
+            // It came meanwhile: the next look finds it.
+            return Ok(());
+        }
+        Err(Error::corrupt(format!("slot {next} is missing from the log, and slot {beyond} is there")))
     }
 
     /// Judges the frames beyond the boundary until they are accounted for, or are our own tail at the end
@@ -139,7 +165,7 @@ impl Replicator {
         loop {
             let replica = self.replica()?;
             let Position { txid, epoch, .. } = replica.boundary().position;
-            let questions = replica.has_frames_beyond()? || replica.has_intents();
+            let questions = replica.has_tail()? || replica.has_intents();
             if !questions {
                 return Ok(Settled::Clean);
             }
@@ -152,7 +178,8 @@ impl Replicator {
             }
             if let Some(next) = &next {
                 if next.facts.is_foreign_tool() {
-                    return Err(self.written_by_another_tool());
+                    self.take_foreign_slots()?;
+                    continue;
                 }
                 // Before anybody is told of a position beyond it: a bookmark of ours may be lost.
                 self.shared.epoch_began(next.facts.epoch, next.facts.txid);
@@ -175,7 +202,7 @@ impl Replicator {
         let mut txid = first;
         while let Some(slot) = self.fetch_slot(txid)? {
             if slot.facts.is_foreign_tool() {
-                return Err(self.written_by_another_tool());
+                return self.take_foreign_slots();
             }
             self.shared.epoch_began(slot.facts.epoch, slot.facts.txid);
             bytes += slot.body.size();
@@ -210,28 +237,45 @@ impl Replicator {
                 restored.position.txid
             )));
         }
-        if restored.foreign {
-            return Err(self.written_by_another_tool());
-        }
+        self.accept(&restored)?;
         // What this node had seen before tells nothing of the slots that it skips now.
         self.shared.epochs_from(restored.position);
         let known = self.replica()?.known_position();
         let request_ids =
             if known.txid == Txid::ZERO { Vec::new() } else { self.request_ids_after(known.txid) };
-        let lost = self.replica()?.become_copy_of(staged.path(), &restored, save)?;
+        let mut lost = self.keep_unproven_spool()?;
+        lost.extend(self.replica()?.become_copy_of(staged.path(), &restored, save)?);
         self.replica()?.follow()?;
         self.moved();
-        if let Some(path) = lost {
+        for path in lost {
             tracing::warn!(path = %path.display(), from = before.txid.get(), to = restored.position.txid.get(),
                 "commits that never reached the log were saved and undone");
             self.shared.events.emit(Event::TailLost {
                 path,
                 from: known.txid,
                 to: restored.position.txid,
-                request_ids,
+                request_ids: request_ids.clone(),
             });
         }
         Ok(())
+    }
+
+    /// Keeps the spooled slots of a database that proves nothing, unless the log has them: they may hold
+    /// what the database has lost. Before anything changes, so that a crash leaves them to the next open.
+    fn keep_unproven_spool(&mut self) -> Result<Vec<PathBuf>> {
+        let mut kept = Vec::new();
+        if self.replica()?.boundary().position.txid != Txid::ZERO {
+            return Ok(kept);
+        }
+        for (txid, path) in Spool::empty(self.files()).found()? {
+            let there = self.fetch_slot(txid)?;
+            let here = File::open(&path).ok().and_then(|file| Decoder::new(file).ok()?.finish().ok());
+            if here.is_some_and(|here| there.is_some_and(|there| there.facts.chain == here.chain)) {
+                continue;
+            }
+            kept.push(super::spool::set_aside(self.files(), txid, &path)?);
+        }
+        Ok(kept)
     }
 
     fn apply(&mut self, slots: &[SlotFile]) -> Result<()> {
@@ -276,7 +320,11 @@ impl Replicator {
     }
 
     pub(super) fn fetch_slot(&self, txid: Txid) -> Result<Option<SlotFile>> {
-        self.wait(self.shared.log.slot(txid))
+        let slot = self.wait(self.shared.log.slot(txid))?;
+        if let Some(slot) = &slot {
+            self.shared.stamps.saw(slot.header.timestamp_ms);
+        }
+        Ok(slot)
     }
 
     pub(super) fn ask_checkpoint(&self) {

@@ -4,13 +4,16 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::clock;
-use super::draft::{Author, Prepared};
+use super::draft::Prepared;
+use super::draft_ahead::Cut;
+use super::relay::Road;
+use super::replica::Replica;
 use super::replicator::{Replicator, State};
 use super::shared::Message;
 use crate::election::{Event, Tenure};
-use crate::replication::{Shipper, ShipperEffect, ShipperEvent};
+use crate::replication::{Shipper, ShipperEffect, ShipperEvent, Unshipped};
 use crate::sqlite::Shut;
-use crate::types::{Epoch, Error, ErrorKind, Result};
+use crate::types::{Epoch, Error, ErrorKind, Monotonic, Result};
 
 /// A leadership: the shipper, what it has in flight, and who waits for it.
 pub(super) struct Leading {
@@ -21,16 +24,20 @@ pub(super) struct Leading {
     pub(super) drains: Vec<oneshot::Sender<Result<()>>>,
     /// Writers wait until the WAL has begun anew.
     pub(super) stalled: bool,
-    /// Whether there are frames that no slot has.
+    /// Whether there are frames that are in no draft.
     pub(super) behind: bool,
     /// Something went wrong and the lease is being released: nothing more is shipped.
     pub(super) over: bool,
+    /// How the bucket is asked.
+    pub(super) road: Road,
+    /// What is cut and not drafted yet.
+    pub(super) cut: Option<Cut>,
+    /// Before that nothing is spooled.
+    pub(super) spool_again: Monotonic,
 }
 
 /// For how long the replicator waits for the writer's mutex at a time.
-const CUT_PATIENCE: Duration = Duration::from_millis(50);
-/// So many bytes of the WAL are shipped without waiting for the interval.
-pub(super) const SHIP_BYTES: u64 = 4 << 20;
+pub(super) const CUT_PATIENCE: Duration = Duration::from_millis(50);
 
 impl Leading {
     /// Whether there is something to watch at short intervals.
@@ -55,26 +62,40 @@ impl Replicator {
         }
         // Cleared before the WAL is read: a commit after this tells again.
         self.shared.dirty.store(false, std::sync::atomic::Ordering::Release);
-        let bytes = match self.replica().and_then(|replica| replica.bytes_beyond()) {
-            Ok(bytes) => bytes,
+        let (bytes, unshipped, spooled) = match self.measure() {
+            Ok(measured) => measured,
             Err(error) => return self.stand_down(&error),
         };
-        if bytes > 0 {
+        if unshipped > 0 {
             // Watched at short intervals from here on: hints would only cost the writers.
             self.shared.dirty.store(true, std::sync::atomic::Ordering::Release);
         }
+        let commits = self.shared.connections().map_or(0, |connections| connections.writer.open_commits());
         let State::Leading(leading) = &mut self.state else { return };
         leading.behind = bytes > 0;
-        let effect = leading.shipper.handle(clock::now(), ShipperEvent::Unshipped(bytes));
-        let behind_since = leading.shipper.dirty_since();
+        let gathered = ShipperEvent::Unshipped(Unshipped { bytes, commits });
+        let effect = leading.shipper.handle(clock::now(), gathered);
+        let behind_since = leading.shipper.behind_since();
         self.shared.see(|view| {
-            view.unshipped_bytes = bytes;
+            view.unshipped_bytes = unshipped;
+            view.spool_bytes = spooled;
             view.behind_since = behind_since;
         });
         self.follow_through(effect);
         self.hurry();
         self.watch_wal();
         self.finish_drains();
+        self.watch_outage();
+    }
+
+    /// How many bytes of the WAL are in no draft, how many bytes no confirmed slot has, and how many of them
+    /// are in the spool.
+    fn measure(&mut self) -> Result<(u64, u64, u64)> {
+        let gathered = self.gathered_bytes()?;
+        let replica = self.replica()?;
+        let spooled = replica.spool.bytes();
+        let edge = replica.edge().point;
+        Ok((gathered, replica.bytes_beyond(edge)? + spooled, spooled))
     }
 
     /// Ships without waiting for the interval while somebody waits for everything to be shipped.
@@ -106,14 +127,15 @@ impl Replicator {
         }
         match &error {
             Some(error) => self.shared.degraded(error),
-            None => self.shared.recovered(),
+            None if leading.road.is_direct() => self.shared.recovered(),
+            None => self.outage.answered(&event),
         }
         let effect = leading.shipper.handle(clock::now(), event);
         self.follow_through(effect);
         self.ship_on_time();
     }
 
-    fn follow_through(&mut self, first: Option<ShipperEffect>) {
+    pub(super) fn follow_through(&mut self, first: Option<ShipperEffect>) {
         let mut next = first;
         while let Some(effect) = next {
             next = match self.perform(effect) {
@@ -132,42 +154,50 @@ impl Replicator {
                 Ok(leading.shipper.handle(clock::now(), ShipperEvent::Drafted(draft)))
             }
             ShipperEffect::Put(txid) => {
-                let prepared = leading.prepared.clone().ok_or_else(|| {
+                if leading.prepared.is_none() {
+                    leading.prepared = self.replica.as_ref().and_then(Replica::first_spooled).map(Arc::new);
+                }
+                let prepared = leading.prepared.clone().filter(|p| p.draft.position.txid == txid);
+                let prepared = prepared.ok_or_else(|| {
                     Error::new(ErrorKind::Internal, "a slot is to be sent and not prepared")
                 })?;
-                let log = self.shared.log.clone();
+                let road = leading.road.clone();
+                self.outage.sends(&road);
                 self.spawn(async move {
-                    let (answer, error) = log.create_slot(txid, prepared.body(), prepared.timestamp_ms).await;
+                    let (answer, error) = road.create_slot(txid, &prepared).await;
                     (ShipperEvent::Put(answer), error)
                 });
                 Ok(None)
             }
             ShipperEffect::ReadSlot(txid) => {
-                let log = self.shared.log.clone();
+                let road = leading.road.clone();
                 self.spawn(async move {
-                    match log.slot(txid).await {
-                        Ok(slot) => (ShipperEvent::Slot(slot.map(|slot| slot.facts)), None),
+                    match road.slot(txid).await {
+                        Ok(slot) => (ShipperEvent::Slot(slot), None),
                         Err(error) => (ShipperEvent::ReadFailed, Some(error)),
                     }
                 });
                 Ok(None)
             }
             ShipperEffect::ReadFloor => {
-                let log = self.shared.log.clone();
+                let (road, txid) = (leading.road.clone(), leading.shipper.confirmed().txid.next());
                 self.spawn(async move {
-                    match log.floor().await {
+                    match road.floor(txid).await {
                         Ok(floor) => (ShipperEvent::Floor(floor), None),
                         Err(error) => (ShipperEvent::ReadFailed, Some(error)),
                     }
                 });
                 Ok(None)
             }
-            ShipperEffect::Confirmed(_) => {
+            ShipperEffect::Confirmed(position) => {
+                let direct = leading.road.is_direct();
                 let prepared = leading.prepared.take();
                 if let (Some(prepared), Some(replica)) = (prepared, self.replica.as_mut()) {
                     replica.confirm(&prepared)?;
                 }
                 self.moved();
+                self.shared.confirmations.confirm(position.txid);
+                self.confirmed_on(direct);
                 Ok(None)
             }
             ShipperEffect::Fenced(slot) => {
@@ -175,6 +205,7 @@ impl Replicator {
                 leading.over = true;
                 tracing::warn!(slot = slot.txid.get(), epoch = slot.epoch.get(), "fenced");
                 self.shared.gate.shut_tenure(tenure.0, Shut::Fenced { leader: None });
+                self.shared.confirmations.lose();
                 self.shared.tell_election(Event::Fenced { tenure, by: slot.epoch });
                 Ok(None)
             }
@@ -185,32 +216,14 @@ impl Replicator {
         }
     }
 
-    /// Cuts a batch under the writer's mutex: commits from now on are in the slot after it. `None` if there
-    /// is nothing to ship.
+    /// Cuts a batch and drafts it. `None` if there is nothing to ship.
     fn cut(&mut self) -> Result<Option<crate::replication::Draft>> {
-        let State::Leading(leading) = &self.state else { return Ok(None) };
-        let epoch = leading.epoch;
-        let shared = Arc::clone(&self.shared);
-        let replica = self.replica()?;
-        let boundary = replica.boundary();
-        let slot = boundary.position.txid.next();
-        let cut = shared.connections()?.writer.try_cut(CUT_PATIENCE, |open| {
-            let published = replica.published()?;
-            if published.point != boundary.point {
-                open.txid = slot.next();
-            }
-            Ok::<_, Error>(published)
-        });
-        // A statement that runs for long is in the way: the next look tries again.
-        let Some(published) = cut.transpose()? else { return Ok(None) };
-        if published.point == boundary.point {
-            return Ok(None);
-        }
-        let author = Author { epoch, session: shared.session, now_ms: clock::wall_ms() };
-        let prepared = replica.draft(&published, author)?;
-        shared.see(|view| view.committed = slot);
+        let Some(cut) = self.cut_batch(|_, _| true)? else { return Ok(None) };
+        let prepared = self.replica()?.draft(&cut.until, cut.author)?;
         let draft = prepared.draft;
+        self.shared.see(|view| view.committed = draft.position.txid);
         let State::Leading(leading) = &mut self.state else { return Ok(None) };
+        leading.cut = None;
         leading.prepared = Some(Arc::new(prepared));
         Ok(Some(draft))
     }
@@ -225,16 +238,19 @@ impl Replicator {
         });
     }
 
-    /// Keeps the WAL bounded. Once everything in it is shipped it is checkpointed and begun anew; if writers
-    /// leave no moment for that, they are held up for one.
+    /// Keeps the WAL bounded. Once everything in it is shipped or spooled it is checkpointed and begun anew; if
+    /// writers leave no moment for that, they are held up for one.
     fn watch_wal(&mut self) {
         let Ok(bytes) = self.wal_bytes() else { return };
         let cap = self.shared.timing.wal_cap;
-        let State::Leading(leading) = &mut self.state else { return };
-        if bytes > self.shared.timing.reset_bytes() && !leading.behind && leading.shipper.is_idle() {
+        // What is drafted and not spooled is beyond the edge.
+        let all_kept = self.replica().and_then(Replica::has_frames_beyond).is_ok_and(|beyond| !beyond);
+        if bytes > self.shared.timing.reset_bytes() && all_kept {
             self.ask_checkpoint();
             return;
         }
+        self.draft_ahead_if_due();
+        let State::Leading(leading) = &mut self.state else { return };
         if bytes <= cap / 2 {
             return;
         }
@@ -309,6 +325,7 @@ impl Replicator {
         leading.over = true;
         self.shared.degraded(error);
         self.shared.gate.shut_tenure(tenure.0, Shut::NotLeader { leader: None });
+        self.shared.confirmations.end();
         self.shared.tell_election(Event::Stalled { tenure });
     }
 }

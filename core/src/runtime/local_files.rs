@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use super::spool::{self, Spool};
 use crate::bucket::LOG_FILE_SUFFIX;
 use crate::replication::Genesis;
 use crate::types::{Chain, DatabaseId, Epoch, Error, ErrorKind, NodeId, PageSize, Result, Txid};
@@ -46,8 +47,13 @@ impl LocalFiles {
         let mut folder = database.clone().into_os_string();
         folder.push("-haqlite");
         let folder = PathBuf::from(folder);
-        fs::create_dir_all(folder.join("staging"))
-            .map_err(|e| Error::io(format_args!("creating {}", folder.display()), e))?;
+        for name in ["staging", "spool"] {
+            fs::create_dir_all(folder.join(name))
+                .map_err(|e| Error::io(format_args!("creating {}", folder.display()), e))?;
+        }
+        // What is durable in a folder is lost with the folder's name.
+        sync_folder(&folder)?;
+        sync_folder(folder.parent().unwrap_or(Path::new("/")))?;
         let path = folder.join("lock");
         let lock = OpenOptions::new()
             .create(true)
@@ -95,6 +101,11 @@ impl LocalFiles {
     /// A path for something that is not finished; what is there is deleted at the next open.
     pub(crate) fn staging(&self, name: &str) -> PathBuf {
         self.folder.join("staging").join(name)
+    }
+
+    /// The folder of slots that wait for the bucket.
+    pub(crate) fn spool(&self) -> PathBuf {
+        self.folder.join("spool")
     }
 
     /// Where the commits are kept that had slot `txid` behind them and never reached the log.
@@ -238,8 +249,11 @@ impl LocalFiles {
         self.sync_parent()
     }
 
-    /// Forgets the journal: the database is going to be another file.
+    /// Forgets the journal: the database is going to be another file. What was spooled is kept as lost commits.
     pub(crate) fn remove_journal(&self) -> Result<()> {
+        for (txid, path) in Spool::empty(self).found()? {
+            spool::set_aside(self, txid, &path)?;
+        }
         remove(&self.journal())
     }
 

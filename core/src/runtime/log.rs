@@ -3,10 +3,11 @@ use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::patience::body_bytes;
+pub(super) use super::patience::{limited, limited_for};
 use crate::bucket::{Body, Bucket, Key, Layout, Put, PutMode, PutOptions, Range};
 use crate::ltx::{Decoder, Header};
 use crate::replication::{Facts, Floor, Genesis, LogFile, PutAnswer, SlotFacts};
@@ -116,11 +117,28 @@ impl Log {
         timestamp_ms: i64,
     ) -> (PutAnswer, Option<Error>) {
         let options = PutOptions { mode: PutMode::Create, timestamp_ms: Some(timestamp_ms), in_parts: false };
-        match limited(self.bucket.put(&self.key(&Key::slot(txid)), body, options)).await {
+        let (bytes, key) = (body_bytes(&body), self.key(&Key::slot(txid)));
+        match limited_for(bytes, self.bucket.put(&key, body, options)).await {
             Ok(Put::Stored(_)) => (PutAnswer::Stored, None),
             Ok(Put::Refused) => (PutAnswer::Refused, None),
             Err(error) => (PutAnswer::Ambiguous, Some(error)),
         }
+    }
+
+    /// Creates an object that no other call names, deletes it, and reads: this node can do now what a leader
+    /// has to. A crash leaves a few bytes below `_probe/`.
+    pub(crate) async fn prove(&self, name: String) -> Result<()> {
+        let key = self.key(&Key::Probe(name));
+        let body = Body::Bytes(Bytes::from_static(b"proof"));
+        let Put::Stored(version) =
+            limited(self.bucket.put(&key, body, PutOptions::new(PutMode::Create))).await?
+        else {
+            return Err(Error::new(ErrorKind::StoreUnfit, format!("{key} exists, which nobody created")));
+        };
+        if let Err(error) = limited(self.bucket.delete(&key, Some(&version))).await {
+            tracing::debug!(%error, "a proof stays behind");
+        }
+        self.floor().await.map(drop)
     }
 
     /// What is kept beside the file; `None` for a slot, and for a file of another tool.
@@ -145,6 +163,33 @@ impl Log {
         Ok(files)
     }
 
+    /// The first slot beyond `txid` that a listing shows: one request.
+    pub(crate) async fn first_slot_after(&self, txid: Txid) -> Result<Option<Txid>> {
+        let prefix = Key::level_prefix(0, &self.root, self.layout);
+        let page = limited(self.bucket.list(&prefix, Some(&self.key(&Key::slot(txid))))).await?;
+        let slots = page.objects.iter().filter_map(|object| {
+            match Key::parse_file(&object.key, 0, &self.root, self.layout)? {
+                Key::File { min, max, .. } if min > txid && min == max => Some(min),
+                _ => None,
+            }
+        });
+        Ok(slots.min())
+    }
+
+    /// The slot as a listing would name it; `None` if there is no such object.
+    pub(super) async fn slot_name(&self, txid: Txid) -> Result<Option<LogFile>> {
+        let key = self.key(&Key::slot(txid));
+        let first = Range::Part { offset: 0, length: 1 };
+        let object = limited(self.bucket.get(&key, first)).await?;
+        Ok(object.map(|object| LogFile {
+            level: 0,
+            min: txid,
+            max: txid,
+            size: object.size,
+            modified_ms: object.last_modified_ms,
+        }))
+    }
+
     /// The files of a level that begin after this slot, also slots below the floor.
     pub(crate) async fn list_level(&self, level: u8, after: Txid) -> Result<Vec<LogFile>> {
         let prefix = Key::level_prefix(level, &self.root, self.layout);
@@ -167,23 +212,9 @@ impl Log {
         }
     }
 
-    /// The slot as a listing would name it; `None` if there is no such object.
-    pub(super) async fn slot_name(&self, txid: Txid) -> Result<Option<LogFile>> {
-        let key = self.key(&Key::slot(txid));
-        let first = Range::Part { offset: 0, length: 1 };
-        let object = limited(self.bucket.get(&key, first)).await?;
-        Ok(object.map(|object| LogFile {
-            level: 0,
-            min: txid,
-            max: txid,
-            size: object.size,
-            modified_ms: object.last_modified_ms,
-        }))
-    }
-
     async fn fetch_key(&self, key: &str) -> Result<Option<Fetched>> {
         let range = Range::Part { offset: 0, length: PIECE };
-        let Some(first) = limited(self.bucket.get(key, range)).await? else { return Ok(None) };
+        let Some(first) = limited_for(PIECE, self.bucket.get(key, range)).await? else { return Ok(None) };
         if first.body.len() as u64 == first.size {
             return Ok(Some(Fetched::Memory(first.body)));
         }
@@ -194,8 +225,9 @@ impl Log {
         let mut offset = first.body.len() as u64;
         while offset < first.size {
             let range = Range::Part { offset, length: PIECE };
-            let part =
-                limited(self.bucket.get(key, range)).await?.filter(|part| part.version == first.version);
+            let part = limited_for(PIECE, self.bucket.get(key, range))
+                .await?
+                .filter(|part| part.version == first.version);
             let Some(part) = part.filter(|part| !part.body.is_empty()) else {
                 let message = format!("{key} changed while it was read");
                 return Err(Error::new(ErrorKind::StoreUnavailable, message));
@@ -235,16 +267,6 @@ impl Log {
 /// Writes while the runtime's other tasks go on elsewhere: a slow disk must not delay a renewal of the lease.
 fn write(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     tokio::task::block_in_place(|| file.write_all(bytes))
-}
-
-/// Answers of the bucket are waited for so long, then the request counts as failed.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-
-pub(super) async fn limited<T>(request: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(ANSWER_TIMEOUT, request).await.unwrap_or_else(|_| {
-        let message = format!("the bucket did not answer within {ANSWER_TIMEOUT:?}");
-        Err(Error::new(ErrorKind::StoreUnavailable, message))
-    })
 }
 
 impl Staged {

@@ -3,6 +3,7 @@
 //! A node has one *lease task* (drives the election, opens and shuts the gate), one *replicator* thread (owns
 //! the local replica: follows, promotes, ships), one *checkpoint* thread, and the server's tasks.
 
+mod adopt;
 mod apply;
 mod assemble;
 mod blocking;
@@ -10,8 +11,12 @@ mod checkpoints;
 mod clock;
 mod compact;
 mod complete;
+mod confirmations;
+#[cfg(test)]
+mod confirmations_tests;
 mod damage;
 mod draft;
+mod draft_ahead;
 mod events;
 mod file_reader;
 mod follow;
@@ -30,10 +35,13 @@ mod node;
 mod object_reader;
 #[cfg(test)]
 mod object_reader_tests;
+mod outage;
 mod page_writer;
+mod patience;
 mod peers;
 mod promote;
 mod publish;
+mod relay;
 mod replica;
 mod replicator;
 mod restore;
@@ -45,6 +53,8 @@ mod role_events;
 mod service;
 mod settle;
 mod shared;
+mod spool;
+mod stamps;
 mod start;
 mod upkeep;
 #[cfg(test)]
@@ -54,6 +64,7 @@ pub(crate) use assemble::OnProgress;
 pub(crate) use blocking::run_blocking;
 pub(crate) use clock::now as boot_clock;
 pub(crate) use complete::complete;
+pub(crate) use confirmations::LocalReader;
 pub use events::Subscription;
 pub(crate) use forward::moved_away;
 pub(crate) use node::{Node, NodeOptions, lease_key};

@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 
 use super::clock;
+use super::confirmations::LocalReader;
 use super::events::Events;
 use super::shared::{Connections, Message, Shared, View};
 use crate::bucket::{Bucket, Key, Layout};
@@ -19,13 +20,14 @@ use crate::lease_store::LeaseStore;
 use crate::server::wire::{CampaignRequest, WriteRequest};
 use crate::sqlite::Shut;
 use crate::types::{
-    Bookmark, Compaction, Durability, Error, ErrorKind, LeaseConfig, Monotonic, NodeId, Result, Retention,
-    Role, Statement, Status,
+    Bookmark, Compaction, Durability, Error, ErrorKind, LeaseConfig, LocalReads, Monotonic, NodeId, Result,
+    Retention, Role, Statement, Status,
 };
 
 /// One open database of a cluster: its threads, its tasks, its server, on a tokio runtime of its own.
 pub(crate) struct Node {
     pub(super) shared: Arc<Shared>,
+    pub(super) reader: LocalReader,
     pub(super) forwarder: Forwarder,
     pub(super) forward_timeout: Duration,
     pub(super) runtime: Option<Runtime>,
@@ -55,12 +57,13 @@ pub(crate) struct NodeOptions {
     pub(crate) secret: Option<String>,
     pub(crate) lease: Option<LeaseConfig>,
     pub(crate) durability: Durability,
+    pub(crate) local_reads: LocalReads,
+    pub(crate) confirm_timeout: Duration,
     pub(crate) compaction: Compaction,
     pub(crate) retention: Retention,
     pub(crate) verify_interval: Option<Duration>,
     /// Bytes.
     pub(crate) spool_limit: u64,
-    pub(crate) ship_interval: Duration,
     pub(crate) pull_interval: Duration,
     pub(crate) wal_cap_bytes: u64,
     pub(crate) open_timeout: Duration,
@@ -125,6 +128,12 @@ impl Node {
             return Err(Error::new(ErrorKind::Closed, "the database handle was closed"));
         }
         self.shared.connections()
+    }
+
+    /// Reads of the local database.
+    pub(crate) fn reader(&self) -> Result<&LocalReader> {
+        self.connections()?;
+        Ok(&self.reader)
     }
 
     /// What an error of a write here means to its caller, if the leadership ended meanwhile.

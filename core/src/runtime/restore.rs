@@ -10,7 +10,7 @@ use super::file_reader::{Failure, OpenFile};
 use super::log::Log;
 use super::object_reader::persistently;
 use crate::replication::{
-    Genesis, LogFile, Plan, Walk, WholeFile, beyond_the_slots, covers, plan_as_far, plan_restore, plan_until,
+    LogFile, Plan, Walk, WholeFile, beyond_the_slots, covers, plan_as_far, plan_restore, plan_until,
 };
 use crate::types::{Chain, Error, ErrorKind, PageSize, Position, Problem, Progress, Result, Timestamp, Txid};
 
@@ -25,6 +25,8 @@ pub(crate) struct Restored {
     pub(crate) size: u32,
     /// Whether another tool wrote any of the files.
     pub(crate) foreign: bool,
+    /// Whether another tool wrote the newest slot. A slot of ours after another tool's is its adoption.
+    pub(crate) foreign_end: bool,
     /// When the last of its commits was captured, in milliseconds since 1970.
     pub(crate) timestamp_ms: i64,
     /// What was read for it.
@@ -176,8 +178,8 @@ impl Log {
         }
     }
 
-    /// The chain value at the plan's end, where that is not its last file's hash: the slot is kept beside what
-    /// was made of it. `None`: list again.
+    /// The slot at the plan's end, where that is not its last file: it is kept beside what was made of it.
+    /// `None`: list again.
     async fn prove_end(
         &self,
         ours: bool,
@@ -185,7 +187,7 @@ impl Log {
         plan: &Plan,
         request: &RestoreRequest,
         judged: &mut Judged,
-    ) -> Result<Option<Option<Chain>>> {
+    ) -> Result<Option<Option<WholeFile>>> {
         if ours && let Some(beyond) = beyond_the_slots(files) {
             let key = self.file_key(&beyond);
             let message = format!("{key} reaches beyond the newest slot of the log, which is always kept");
@@ -202,7 +204,7 @@ impl Log {
             return Ok(Some(None));
         };
         match self.read_whole(*slot).await {
-            Ok(whole) => Ok(Some(Some(whole.hash))),
+            Ok(whole) => Ok(Some(Some(whole))),
             Err(failure) => {
                 judged.judge(self, failure)?;
                 Ok(None)
@@ -225,7 +227,7 @@ impl Log {
         path: &Path,
         plan: Plan,
         walk: Walk,
-        end: Option<Chain>,
+        end: Option<WholeFile>,
         progress: Option<OnProgress>,
         guard: &CancelOnDrop,
     ) -> Result<Assembled, Failure> {
@@ -266,6 +268,7 @@ fn finish(assembled: Assembled, judged: Judged, left_out: Option<String>) -> Res
         page_size: assembled.page_size,
         size: assembled.size,
         foreign: assembled.foreign,
+        foreign_end: assembled.foreign_end,
         timestamp_ms: assembled.timestamp_ms,
         read: assembled.done,
         damaged: judged.problems,

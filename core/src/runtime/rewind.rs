@@ -14,7 +14,7 @@ use crate::types::{Epoch, Error, ErrorKind, PageNumber, Result, SessionId, Txid}
 /// Which pages of the local database are saved before they are overwritten.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Save {
-    /// Those of the frames beyond the boundary: commits of our own, known exactly.
+    /// Those of the spool and of the frames behind it: commits of our own, known exactly.
     Tail,
     /// All that differ: nothing is known of how they came about.
     Differences,
@@ -59,6 +59,7 @@ impl Replica {
                 position: restored.position,
                 size: restored.size,
             })?;
+            self.abandon_spool()?;
             return Ok(lost);
         }
         let mut pages: Vec<PageNumber> =
@@ -71,6 +72,7 @@ impl Replica {
         let mut source = Copied { copy, size: restored.page_size.bytes() as u64, pages: pages.into_iter() };
         self.inject(&mut source, restored.size, restored.position)?;
         self.journal.sync()?;
+        self.abandon_spool()?;
         Ok(lost)
     }
 
@@ -111,11 +113,10 @@ impl Replica {
     }
 
     fn save_tail(&mut self) -> Result<Option<PathBuf>> {
-        if !self.has_frames_beyond()? {
+        if !self.has_tail()? {
             return Ok(None);
         }
-        let scan = self.wal.scan(&self.boundary.point, None)?;
-        let pages: Vec<PageNumber> = scan.pages.into_keys().collect();
+        let pages: Vec<PageNumber> = self.tail_pages()?.into_iter().collect();
         self.save_pages(&pages)
     }
 
@@ -154,7 +155,7 @@ impl Replica {
 
 /// The path, or with a number if something else is there already: what was saved is never overwritten, and
 /// saving the same once more makes no second file.
-fn free_name(path: PathBuf, staged: &Path) -> PathBuf {
+pub(super) fn free_name(path: PathBuf, staged: &Path) -> PathBuf {
     let same = |there: &Path| fs::read(there).ok().zip(fs::read(staged).ok()).is_some_and(|(a, b)| a == b);
     let mut candidate = path.clone();
     let mut number = 2;

@@ -3,7 +3,7 @@ use crate::replication::{RecordKind, SlotFacts};
 use crate::types::{Result, Txid};
 use crate::wal::WalPoint;
 
-/// What the frames beyond the boundary are, in the light of the slot after it.
+/// What the frames beyond the boundary are, with those that became the spool, in the light of the slot after it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Standing {
     /// There are none: slots may be applied.
@@ -24,9 +24,17 @@ impl Replica {
     /// proven to end there.
     pub(crate) fn settle(&mut self, next: Option<&SlotFacts>) -> Result<Standing> {
         let Some(next) = next else {
-            let beyond = self.has_frames_beyond()?;
-            return Ok(if beyond { Standing::Tail } else { Standing::Clean });
+            return Ok(if self.has_tail()? { Standing::Tail } else { Standing::Clean });
         };
+        if let Some(first) = self.spool.first() {
+            // A leader drafts a slot once, and what another session of ours could have made of the same commits
+            // comes after the spool: nothing but this very file is ours.
+            if first.boundary.position.chain != next.chain {
+                return Ok(Standing::Diverged);
+            }
+            self.confirm_spooled()?;
+            return Ok(Standing::Advanced);
+        }
         let intents = self.journal.journal().intents_after(self.boundary.position.txid);
         let ours = |r: &&crate::replication::Record| {
             matches!(r.kind, RecordKind::Intent(_)) && r.position.chain == next.chain
@@ -48,14 +56,15 @@ impl Replica {
         Ok(if own_commits { Standing::Diverged } else { Standing::Residue })
     }
 
-    /// Whether the WAL proves the point, at or beyond the boundary.
+    /// Whether the WAL proves the point, at or beyond the edge.
     fn reaches(&mut self, point: &WalPoint) -> Result<bool> {
         let founding = self.boundary.position.txid == Txid::ZERO;
-        let behind = point.salts != self.boundary.point.salts || point.frame < self.boundary.point.frame;
+        let edge = self.edge().point;
+        let behind = point.salts != edge.salts || point.frame < edge.frame;
         if behind && !founding {
             return Ok(false);
         }
-        if *point == self.boundary.point {
+        if *point == edge {
             return Ok(true);
         }
         Ok(self.wal.prove(&[*point])?.is_some())

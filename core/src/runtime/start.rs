@@ -9,16 +9,19 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 
 use super::clock;
+use super::confirmations::{Confirmations, LocalReader};
 use super::events::Events;
 use super::found::Bootstrap;
 use super::lease::LeaseTask;
 use super::local_files::LocalFiles;
 use super::log::Log;
 use super::node::{Node, NodeOptions, block_on};
+use super::outage::Outage;
 use super::peers::Peers;
 use super::replicator::{Replicator, State};
 use super::service::NodeService;
 use super::shared::{Message, Settings, Shared, Timing, View};
+use super::stamps::Stamps;
 use crate::bucket::probe;
 use crate::client::{Forwarder, advertised_address, host_name, parse_address};
 use crate::election::{Election, ElectionConfig, Event, Tenure};
@@ -57,8 +60,14 @@ impl Node {
         let poll = election.poll_interval;
         let identity = (session, node, address);
         let (shared, replicator_inbox, election_inbox) = share(options, &files, identity, election.ttl);
-        let replicator = start_replicator(&shared, &runtime, replicator_inbox, options)?;
         let (released, seen_released) = watch::channel(0);
+        let outage = Outage::new(
+            shared.timing.ttl,
+            shared.settings.durability,
+            forwarder.clone(),
+            seen_released.clone(),
+        );
+        let replicator = start_replicator(&shared, &runtime, replicator_inbox, options, outage)?;
         let lease = LeaseTask {
             shared: Arc::clone(&shared),
             election: Election::new(election)?,
@@ -80,9 +89,10 @@ impl Node {
             let _ = stopped.wait_for(|stop| *stop).await;
         }));
         Ok(Node {
+            reader: LocalReader::new(&shared),
             shared,
             forwarder,
-            forward_timeout: FORWARD_TIMEOUT,
+            forward_timeout: FORWARD_TIMEOUT.max(options.confirm_timeout),
             runtime: Some(runtime),
             replicator: Some(replicator),
             released: seen_released,
@@ -109,14 +119,11 @@ fn share(
         session,
         node,
         address,
-        timing: Timing {
-            ship: options.ship_interval,
-            pull: options.pull_interval,
-            ttl,
-            wal_cap: options.wal_cap_bytes,
-        },
+        timing: Timing { pull: options.pull_interval, ttl, wal_cap: options.wal_cap_bytes },
         settings: Settings {
             durability: options.durability,
+            local_reads: options.local_reads,
+            confirm_timeout: options.confirm_timeout,
             compaction: options.compaction.clone(),
             retention: options.retention.clone(),
             verify_interval: options.verify_interval,
@@ -124,6 +131,8 @@ fn share(
         },
         events: Events::new(),
         peers: Peers::default(),
+        confirmations: Arc::new(Confirmations::new(options.confirm_timeout)),
+        stamps: Stamps::new(),
         database: OnceLock::new(),
         view: watch::Sender::new(View::new()),
         replicator: to_replicator,
@@ -140,6 +149,7 @@ fn start_replicator(
     runtime: &Runtime,
     inbox: Receiver<Message>,
     options: &NodeOptions,
+    outage: Outage,
 ) -> Result<thread::JoinHandle<()>> {
     let connection = ConnectionOptions::new(Place::File(shared.files.database().to_path_buf()), true);
     let replicator = Replicator {
@@ -163,6 +173,7 @@ fn start_replicator(
         operation: 0,
         doubts: 0,
         verified: None,
+        outage,
     };
     thread::Builder::new()
         .name("haqlite-replicator".into())

@@ -377,6 +377,27 @@ fn a_slot_with_a_flipped_bit_stops_a_follower_and_is_never_applied() {
     world.end([b, a]);
 }
 
+#[test]
+fn a_slot_that_is_missing_in_the_middle_is_damage_and_never_the_end() {
+    let world = World::new();
+    let a = world.open("a");
+    let b = world.node("b").role(Role::Follower).open_blocking(world.path("b"), SCHEMA).unwrap();
+    insert_durably(&a, "one");
+    eventually("b has it", || count(&b) == 1);
+    let missing = b.status().applied.next();
+    b.close_blocking().unwrap();
+    drop(b);
+    for text in ["two", "three", "four"] {
+        insert_durably(&a, text);
+    }
+    wait(world.bucket.delete(&slot_key(missing.get()), None)).unwrap();
+    let opened = world.node("b").role(Role::Follower).open_blocking(world.path("b"), SCHEMA);
+    let error = opened.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.message().contains(&format!("slot {missing} is missing")), "{error}");
+    drop(a);
+}
+
 fn put(bucket: &dyn Bucket, key: &str, body: Vec<u8>) {
     let put = bucket.put(key, Body::Bytes(body.into()), PutOptions::new(PutMode::Overwrite));
     assert!(matches!(wait(put).unwrap(), Put::Stored(_)));

@@ -4,11 +4,13 @@
 #![allow(unreachable_pub, reason = "modules of a test")]
 
 mod basics;
+mod cloud;
 mod followers;
 mod lease_faults;
 mod life_cycle;
 mod limits;
 mod log_faults;
+mod outages;
 mod outcomes;
 #[cfg(feature = "s3")]
 mod s3;

@@ -171,7 +171,7 @@ pub fn check_log(bucket: &dyn Bucket, root: &str) {
     let floor = floor_of(bucket, root);
     let mut sessions: BTreeMap<u64, [u8; 6]> = BTreeMap::new();
     let mut before = (0, genesis);
-    let mut epoch = 0;
+    let (mut epoch, mut stamp) = (0, i64::MIN);
     let slots = slots_of(bucket, root);
     assert!(!slots.is_empty());
     for slot in &slots {
@@ -183,6 +183,8 @@ pub fn check_log(bucket: &dyn Bucket, root: &str) {
         }
         assert!(origin.epoch.get() >= epoch, "the epoch goes down at slot {}", slot.txid);
         epoch = origin.epoch.get();
+        assert!(slot.header.timestamp_ms >= stamp, "slot {} is from before the one before it", slot.txid);
+        stamp = slot.header.timestamp_ms;
         let session = *sessions.entry(epoch).or_insert(origin.session);
         assert_eq!(session, origin.session, "two sessions in epoch {epoch}");
         before = (slot.txid, slot.chain);

@@ -5,6 +5,7 @@ use std::io::{BufRead, Write};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use haqlite::bucket::{Call, DirectoryBucket, Fault, FaultyBucket};
 use haqlite::{Bookmark, Error, Event, HaQLite, Role};
 
 use crate::support::{INSERT, PATIENCE, SCHEMA, builder, row, rows_of};
@@ -20,6 +21,8 @@ pub(crate) struct Settings {
     pub(crate) ship_ms: u64,
     pub(crate) ttl_ms: u64,
     pub(crate) follower: bool,
+    /// While this file exists, the bucket fails; the lease, which is in it too, does not.
+    pub(crate) cut: Option<String>,
 }
 
 /// Not a promise: the way into the child. Returns at once in the process that runs the tests.
@@ -30,6 +33,14 @@ fn entry() {
     let commands = read_commands();
     let (ship, ttl) = (Duration::from_millis(settings.ship_ms), Duration::from_millis(settings.ttl_ms));
     let mut node = builder(&settings.bucket, &settings.node, ship, ttl);
+    if let Some(cut) = settings.cut.clone() {
+        let folder = settings.bucket.strip_prefix("file://").unwrap();
+        let bucket = DirectoryBucket::open(folder).unwrap();
+        let script = move |_: &Call<'_>| {
+            if std::path::Path::new(&cut).exists() { Fault::Refuse } else { Fault::None }
+        };
+        node = node.storage(FaultyBucket::new(bucket, script)).lease_url(&settings.bucket);
+    }
     if settings.follower {
         node = node.role(Role::Follower);
     }

@@ -13,5 +13,6 @@ mod foreign_sqlite;
 mod kill_points;
 mod lost_tail;
 mod one_file;
+mod outage;
 mod random_kills;
 mod suspended;

@@ -38,6 +38,7 @@ impl Site {
             ship_ms: u64::try_from(SHIP.as_millis()).unwrap(),
             ttl_ms: self.ttl_ms(),
             follower: false,
+            cut: None,
         }
     }
 

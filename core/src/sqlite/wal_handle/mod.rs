@@ -158,6 +158,11 @@ impl WalHandle {
         }
     }
 
+    /// Has the system put every frame that was written on the disk.
+    pub(crate) fn sync_frames(&mut self) -> Result<()> {
+        self.raw.sync_wal()
+    }
+
     /// Length and change counter of the database file as it lies on the disk, without what the WAL adds.
     #[cfg(test)]
     pub(crate) fn main_file(&self) -> Result<MainFile> {
