@@ -1,8 +1,6 @@
-use std::future::Future;
-use std::time::Duration;
-
 use super::compact::Built;
-use super::log::{Log, limited};
+use super::log::Log;
+use super::patience::{limited, limited_for};
 use crate::bucket::{Body, Key, Put, PutMode, PutOptions, Range, Version};
 use crate::ltx::Decoder;
 use crate::replication::{Facts, LogFile};
@@ -21,8 +19,6 @@ pub(super) enum Verdict {
 
 /// How often something that others change at the same time is looked at again.
 const TRIES: u32 = 5;
-/// An upload takes no longer than that for each mebibyte, and the time that any answer may take.
-const UPLOAD_PER_MIB: Duration = Duration::from_secs(4);
 
 impl Log {
     /// Puts a file in the bucket: what vouches for it first, so that there is never a file that is right and
@@ -41,7 +37,7 @@ impl Log {
             let body = Body::File(built.staged.path().to_path_buf());
             let timestamp_ms = Some(built.timestamp_ms);
             let options = PutOptions { mode: PutMode::Create, timestamp_ms, in_parts: false };
-            match uploaded(built.size, self.bucket().put(&key, body, options)).await? {
+            match limited_for(built.size, self.bucket().put(&key, body, options)).await? {
                 Put::Stored(_) => return Ok(file),
                 Put::Refused => {}
             }
@@ -152,14 +148,4 @@ impl Log {
 
 fn busy(key: &str) -> Error {
     Error::new(ErrorKind::StoreUnavailable, format!("others change {key} at the same time"))
-}
-
-/// Large bodies may take their time.
-async fn uploaded<T>(size: u64, request: impl Future<Output = Result<T>>) -> Result<T> {
-    let mib = u32::try_from(size.div_ceil(1 << 20)).unwrap_or(u32::MAX);
-    let limit = Duration::from_secs(60).saturating_add(UPLOAD_PER_MIB.saturating_mul(mib));
-    tokio::time::timeout(limit, request).await.unwrap_or_else(|_| {
-        let message = format!("the bucket did not take {size} bytes within {limit:?}");
-        Err(Error::new(ErrorKind::StoreUnavailable, message))
-    })
 }

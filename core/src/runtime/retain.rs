@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
-use super::log::{Log, limited};
+use super::log::Log;
+use super::patience::limited;
 use super::publish::Verdict;
 use crate::bucket::{Body, Key, Put, PutMode, PutOptions, Range};
 use crate::replication::{

@@ -5,7 +5,7 @@ use tokio::runtime::Handle;
 
 use super::clock;
 use super::keeper::Keeper;
-use super::log::limited;
+use super::patience::limited;
 use super::shared::Shared;
 use crate::election::Tenure;
 use crate::replication::Next;

@@ -260,8 +260,13 @@ fn a_damaged_compaction_is_made_again_by_the_leader_and_followers_never_need_it(
             )
         };
     let a = slow(world.node("a")).open_blocking(world.path("a"), SCHEMA).unwrap();
-    write(&a, 0..10);
-    let compacted = || world.files().into_iter().find(|f| f.0 == 1 && f.2 - f.1 > 2);
+    let mut rows = 0;
+    // From the first floor on compacted files stand for slots, before it the first snapshot does.
+    write_until_floor(&world, &a, &mut rows, 5);
+    write(&a, rows..rows + 20);
+    rows += 20;
+    let compacted =
+        || world.files().into_iter().find(|f| f.0 == 1 && f.2 - f.1 > 1 && f.1 > world.floor() + 3);
     eventually("a compaction", || compacted().is_some());
     let (level, min, max) = compacted().unwrap();
     let key = file_key(level, min, max);
@@ -269,7 +274,6 @@ fn a_damaged_compaction_is_made_again_by_the_leader_and_followers_never_need_it(
     let mut damaged = whole.clone();
     damaged[whole.len() / 2] ^= 1;
     put(&world, &key, damaged);
-    let mut rows = 10;
     write_until_floor(&world, &a, &mut rows, max);
     assert!(object(&world.bucket, &key) == whole, "it was made again before slots went for it");
     let b = world.open("b");
