@@ -8,6 +8,7 @@
 mod ltx_support;
 
 mod damage;
+mod litestream;
 mod places;
 mod store_faults;
 mod targets;

@@ -133,13 +133,16 @@ impl Written {
             }
         }
         let epochs: Vec<String> = epochs.iter().map(|(epoch, first)| format!("[{epoch},{first}]")).collect();
-        let facts = format!(
-            r#"{{"min":{min},"max":{max},"file":"{}","before":"{}","after":"{}","epochs":[{}]}}"#,
-            encoded.chain,
-            self.chains[min as usize - 1],
-            self.chains[max as usize],
-            epochs.join(",")
-        );
+        let facts = |check: Chain| {
+            format!(
+                r#"{{"min":{min},"max":{max},"file":"{}","before":"{}","after":"{}","epochs":[{}],"check":"{check}"}}"#,
+                encoded.chain,
+                self.chains[min as usize - 1],
+                self.chains[max as usize],
+                epochs.join(",")
+            )
+        };
+        let facts = facts(Chain::of(facts(Chain::ZERO).as_bytes()));
         self.put(&facts_key(level, min, max), facts.into_bytes());
         self.put(&file_key(level, min, max), bytes);
     }
