@@ -176,7 +176,7 @@ fn write_log(folder: &Path, bucket: &Path, megabytes: u64, slots: u64) -> Outcom
     for slot in 2..2 + slots {
         connection.execute(
             "UPDATE item SET k = k + 1, body = body || 'x' WHERE id IN (?1, ?1 + 500, ?1 + 1000, ?1 + 1500)",
-            [slot * 7919 % rows],
+            [(slot * 7919 % rows) as i64],
         )?;
         let (changed, commit) = wal.changed()?;
         let origin = Origin::new(Epoch::FIRST, previous, SessionId::from_bytes([1; 16]));

@@ -29,12 +29,11 @@
 //!
 //! - [`HaQLite`] is the handle with the SQL verbs, [`Builder`] opens it, [`HaQLite::local`] opens one without a
 //!   cluster.
-//! - A write that returned is committed on the leader; [`HaQLite::wait_durable`] waits until the bucket has it.
-//!   [`Durability`] says what can be lost in between.
+//! - A write that returned is committed on the leader; [`HaQLite::wait_durable`] waits until the bucket has it, and in
+//!   [`Durability::Cloud`] every write does. [`Durability`] says what can be lost otherwise.
 //! - An [`Error`] has a kind, what to do, and an [`Outcome`], what became of the write.
-//! - [`Follow`] keeps a read-only copy current, [`LogTools`] shows what a log is. The binary `haqlite` (feature `cli`)
-//!   does all this from a shell.
-//! - [`Restore`] makes a database from the bucket alone.
+//! - [`Restore`] makes a database from the bucket alone, [`Follow`] keeps a read-only copy current, [`LogTools`] shows
+//!   what the log is. The binary `haqlite` (feature `cli`) does the same from a shell.
 //! - [`bucket::Bucket`] and [`lease_store::LeaseStore`] are the ports for stores of your own; [`bucket::laws`] and
 //!   [`lease_store::laws`] are what they must keep.
 

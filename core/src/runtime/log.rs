@@ -164,51 +164,33 @@ impl Log {
         Ok(files)
     }
 
-    /// The first slot beyond `txid` that a listing shows: one request.
-    pub(crate) async fn first_slot_after(&self, txid: Txid) -> Result<Option<Txid>> {
-        let prefix = Key::level_prefix(0, &self.root, self.layout);
-        let page = limited(self.bucket.list(&prefix, Some(&self.key(&Key::slot(txid))))).await?;
-        let slots = page.objects.iter().filter_map(|object| {
-            match Key::parse_file(&object.key, 0, &self.root, self.layout)? {
-                Key::File { min, max, .. } if min > txid && min == max => Some(min),
-                _ => None,
-            }
-        });
-        Ok(slots.min())
-    }
-
-    /// The slot as a listing would name it; `None` if there is no such object.
-    pub(super) async fn slot_name(&self, txid: Txid) -> Result<Option<LogFile>> {
-        let key = self.key(&Key::slot(txid));
-        let first = Range::Part { offset: 0, length: 1 };
-        let object = limited(self.bucket.get(&key, first)).await?;
-        Ok(object.map(|object| LogFile {
-            level: 0,
-            min: txid,
-            max: txid,
-            size: object.size,
-            modified_ms: object.last_modified_ms,
-        }))
-    }
-
     /// The files of a level that begin after this slot, also slots below the floor.
     pub(crate) async fn list_level(&self, level: u8, after: Txid) -> Result<Vec<LogFile>> {
+        Ok(self.list_folder(level, after).await?.into_iter().filter_map(|(_, file)| file).collect())
+    }
+
+    /// Every object in the folder of a level beyond this slot, by key, with the file that it is.
+    pub(super) async fn list_folder(&self, level: u8, after: Txid) -> Result<Vec<(String, Option<LogFile>)>> {
         let prefix = Key::level_prefix(level, &self.root, self.layout);
         let last = Key::File { level, min: after, max: Txid::new(u64::MAX) };
         let mut after = Some(self.key(&last)).filter(|_| after > Txid::ZERO);
-        let mut files = Vec::new();
+        let mut found = Vec::new();
         loop {
-            let page = persistently(|| limited(self.bucket.list(&prefix, after.as_deref()))).await?;
-            for object in &page.objects {
-                let key = Key::parse_file(&object.key, level, &self.root, self.layout);
-                if let Some(Key::File { level, min, max }) = key {
-                    let (size, modified_ms) = (object.size, object.last_modified_ms);
-                    files.push(LogFile { level, min, max, size, modified_ms });
-                }
-            }
+            let request = || limited(self.bucket.list(&prefix, after.as_deref()));
+            let page = persistently(request).await?;
             after = page.objects.last().map(|object| object.key.clone());
+            for object in page.objects {
+                let file = match Key::parse_file(&object.key, level, &self.root, self.layout) {
+                    Some(Key::File { level, min, max }) => {
+                        let (size, modified_ms) = (object.size, object.last_modified_ms);
+                        Some(LogFile { level, min, max, size, modified_ms })
+                    }
+                    _ => None,
+                };
+                found.push((object.key, file));
+            }
             if !page.more || after.is_none() {
-                return Ok(files);
+                return Ok(found);
             }
         }
     }
@@ -234,6 +216,33 @@ impl Log {
         }
         unknown.truncate(most);
         Ok(unknown)
+    }
+
+    /// The slot as a listing would name it; `None` if there is no such object.
+    pub(super) async fn slot_name(&self, txid: Txid) -> Result<Option<LogFile>> {
+        let key = self.key(&Key::slot(txid));
+        let first = Range::Part { offset: 0, length: 1 };
+        let object = limited(self.bucket.get(&key, first)).await?;
+        Ok(object.map(|object| LogFile {
+            level: 0,
+            min: txid,
+            max: txid,
+            size: object.size,
+            modified_ms: object.last_modified_ms,
+        }))
+    }
+
+    /// The first slot beyond `txid` that a listing shows: one request.
+    pub(crate) async fn first_slot_after(&self, txid: Txid) -> Result<Option<Txid>> {
+        let prefix = Key::level_prefix(0, &self.root, self.layout);
+        let page = limited(self.bucket.list(&prefix, Some(&self.key(&Key::slot(txid))))).await?;
+        let slots = page.objects.iter().filter_map(|object| {
+            match Key::parse_file(&object.key, 0, &self.root, self.layout)? {
+                Key::File { min, max, .. } if min > txid && min == max => Some(min),
+                _ => None,
+            }
+        });
+        Ok(slots.min())
     }
 
     async fn fetch_key(&self, key: &str) -> Result<Option<Fetched>> {
@@ -262,6 +271,11 @@ impl Log {
         Ok(Some(Fetched::Staged(staged, offset)))
     }
 
+    /// A part of an object; `None` if there is none.
+    pub(super) async fn part(&self, key: &Key, range: Range) -> Result<Option<Bytes>> {
+        Ok(limited(self.bucket.get(&self.key(key), range)).await?.map(|object| object.body))
+    }
+
     /// The bucket.
     pub(super) fn bucket(&self) -> &Arc<dyn Bucket> {
         &self.bucket
@@ -279,11 +293,6 @@ impl Log {
     }
 
     /// Where an object of the log is.
-    /// A part of an object; `None` if there is none.
-    pub(super) async fn part(&self, key: &Key, range: Range) -> Result<Option<Bytes>> {
-        Ok(limited(self.bucket.get(&self.key(key), range)).await?.map(|object| object.body))
-    }
-
     pub(super) fn key(&self, key: &Key) -> String {
         key.path(&self.root, self.layout)
     }

@@ -26,10 +26,12 @@ mod forward;
 mod found;
 mod heartbeat;
 mod journal_file;
+mod keeper;
 mod lead;
 mod lease;
 mod local_files;
 mod log;
+mod lookup;
 mod moments;
 mod node;
 mod object_reader;
@@ -60,6 +62,8 @@ mod stamps;
 mod start;
 mod survey;
 mod upkeep;
+#[cfg(test)]
+mod upkeep_tests;
 mod verify;
 mod verify_task;
 

@@ -179,17 +179,17 @@ impl Node {
             return Ok(());
         }
         let log = self.shared.log.clone();
-        match self.block_on(async move { log.slot(bookmark.txid).await })? {
-            Some(slot) if slot.facts.epoch == bookmark.epoch => Ok(()),
-            Some(slot) => {
-                let owner = slot.facts.epoch;
+        match self.block_on(async move { log.owner(bookmark.txid).await })? {
+            Some(owner) if owner == bookmark.epoch => Ok(()),
+            Some(owner) => {
                 let message =
                     format!("the write of bookmark {bookmark} was lost: epoch {owner} has its slot");
                 Err(Error::new(ErrorKind::BookmarkLost, message))
             }
             None => {
                 let message = format!(
-                    "the slot of bookmark {bookmark} is gone: whether its write was lost is not known"
+                    "no file of the log tells of the slot of bookmark {bookmark}: whether its write was lost is \
+                     not known"
                 );
                 Err(Error::new(ErrorKind::OutcomeUnknown, message))
             }

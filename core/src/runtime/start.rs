@@ -174,6 +174,7 @@ pub(super) fn start_replicator(
         looks: 0,
         operation: 0,
         doubts: 0,
+        unreadable: false,
         verified: None,
         outage,
     };
