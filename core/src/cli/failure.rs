@@ -32,6 +32,9 @@ struct Body<'f> {
 impl Failure {
     /// Arguments that clap does not accept.
     pub(super) fn usage(error: &clap::Error) -> Failure {
+        if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+            return Failure::of_arguments("which command?");
+        }
         let text = error.to_string();
         let first = text.split("\n\n").next().unwrap_or_default();
         let reason = first.strip_prefix("error: ").unwrap_or(first);
