@@ -32,6 +32,9 @@ struct Body<'f> {
 impl Failure {
     /// Arguments that clap does not accept.
     pub(super) fn usage(error: &clap::Error) -> Failure {
+        if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+            return Failure::of_arguments("which command?");
+        }
         let text = error.to_string();
         let first = text.split("\n\n").next().unwrap_or_default();
         let reason = first.strip_prefix("error: ").unwrap_or(first);
@@ -87,6 +90,7 @@ fn redacted(text: &str) -> String {
         Some((scheme, rest)) => {
             let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
             match rest.split_once('?') {
+                Some((path, _)) if word.ends_with('\'') => format!("{scheme}://{path}?...'"),
                 Some((path, _)) => format!("{scheme}://{path}?..."),
                 None => format!("{scheme}://{rest}"),
             }
@@ -104,7 +108,7 @@ mod tests {
     #[test]
     fn what_is_told_of_a_url_is_never_its_key() {
         let said = redacted("unexpected 's3://b/p?secret_access_key=hush&x=1' and 's3://me:hush@b' found");
-        assert_eq!(said, "unexpected 's3://b/p?... and 's3://b' found".replace("'s3://b'", "'s3://b'"));
+        assert_eq!(said, "unexpected 's3://b/p?...' and 's3://b' found");
         assert!(!redacted("--x=secret_access_key=hush").contains("hush"));
     }
 }

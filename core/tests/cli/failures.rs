@@ -117,6 +117,16 @@ fn errors_repeat_no_secret() {
 }
 
 #[test]
+fn without_a_command_it_asks_which() {
+    let said = Site::empty().run(&[]);
+    assert_eq!((said.code, said.stdout.as_str()), (Some(2), ""), "{said:?}");
+    assert!(
+        said.stderr.starts_with("error: which command?; ") && said.stderr.lines().count() == 1,
+        "{said:?}"
+    );
+}
+
+#[test]
 fn without_json_an_error_leaves_the_standard_output_empty() {
     let said = Site::empty().on_log("info", &[]);
     assert_eq!((said.code, said.stdout.as_str()), (Some(4), ""), "{said:?}");
