@@ -5,7 +5,8 @@ use crate::types::{Monotonic, NodeId};
 /// What a leader does whose bucket gives it no definite answers while its lease holds: it looks for a follower
 /// that can write to the bucket, ships through it, and hands over to it.
 ///
-/// - Nothing is done before a slot has been without a definite answer for the *patience*, three TTL.
+/// - Nothing is done before a slot has been without a definite answer for the *patience*, three TTL and what its
+///   bytes take on the slowest link.
 /// - A follower is relied on only after it has created an object below the log's root, and the lease is released
 ///   to it only if it did so within the last TTL, counted from before it was asked.
 /// - What the leader ships goes through that follower first, while writers go on. When little is left the gate
@@ -80,6 +81,8 @@ pub(crate) enum HandOverEvent {
     Look {
         /// Since when the slot in flight has had no definite answer.
         stuck_since: Option<Monotonic>,
+        /// What its bytes may take beyond the patience.
+        transfer: Duration,
         /// Bytes that no confirmed slot has.
         backlog: u64,
         /// Whether commits may pass.
@@ -139,7 +142,9 @@ impl HandOver {
     /// The one transition.
     pub(crate) fn handle(&mut self, now: Monotonic, event: HandOverEvent) -> Option<HandOverEffect> {
         match event {
-            HandOverEvent::Look { stuck_since, backlog, open } => self.look(now, stuck_since, backlog, open),
+            HandOverEvent::Look { stuck_since, transfer, backlog, open } => {
+                self.look(now, stuck_since, self.limits.patience + transfer, backlog, open)
+            }
             HandOverEvent::Proofs(proofs) => self.proven(now, proofs),
             HandOverEvent::Relayed { stored } => {
                 self.relayed(now, stored);
@@ -159,10 +164,11 @@ impl HandOver {
         &mut self,
         now: Monotonic,
         stuck_since: Option<Monotonic>,
+        patience: Duration,
         backlog: u64,
         open: bool,
     ) -> Option<HandOverEffect> {
-        let HandOverLimits { patience, proof, .. } = self.limits;
+        let proof = self.limits.proof;
         let stuck = stuck_since.is_some_and(|since| now.since(since) >= patience);
         match &self.state {
             State::Watching => {

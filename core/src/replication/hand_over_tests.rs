@@ -20,7 +20,13 @@ fn event(text: &str) -> HandOverEvent {
     let moment = |word: &str| (word != "-").then(|| at(number(word)));
     match words[..] {
         ["look", since, backlog, gate] => {
-            HandOverEvent::Look { stuck_since: moment(since), backlog: number(backlog), open: gate == "open" }
+            HandOverEvent::Look {
+                stuck_since: moment(since),
+                // A second for each million bytes.
+                transfer: Duration::from_secs(number(backlog) / 1_000_000),
+                backlog: number(backlog),
+                open: gate == "open",
+            }
         }
         ["proofs", ref proofs @ ..] => {
             let proof = |word: &&str| {
@@ -70,8 +76,8 @@ fn a_follower_that_can_write_gets_the_tail_and_then_the_lease() {
         "1000 look - 0 open
          2000 look 1500 100 open
          4499 look 1500 100 open
-         4500 look 1500 9000000 open
-         4600 look 1500 9000000 open
+         4500 look 1500 100 open
+         4600 look 1500 100 open
          4700 proofs b@4500 c@4500
          4800 look 1500 9000000 open
          4900 relayed 4750
@@ -299,6 +305,27 @@ fn a_bucket_that_answers_in_time_is_left_alone() {
         "Ask
          -
          -",
+    );
+}
+
+#[test]
+fn a_large_slot_has_the_time_that_its_bytes_take() {
+    same(
+        false,
+        "3000 look 0 20000000 open
+         22999 look 0 20000000 open
+         23000 look 0 20000000 open
+         23100 proofs b@23000
+         40000 look 0 20000000 open
+         46099 look 0 20000000 open
+         46100 look 0 20000000 open",
+        "-
+         -
+         Ask
+         Relay b
+         -
+         -
+         Direct",
     );
 }
 

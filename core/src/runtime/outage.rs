@@ -4,6 +4,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use super::clock;
+use super::patience::transfer_time;
 use super::relay::Road;
 use super::replicator::{Replicator, State};
 use super::shared::Message;
@@ -78,8 +79,10 @@ impl Replicator {
             return;
         }
         let open = self.shared.gate.is_open();
+        let in_flight = leading.prepared.as_ref().map_or(0, |prepared| prepared.size());
         let look = HandOverEvent::Look {
             stuck_since: leading.shipper.stuck_since(),
+            transfer: transfer_time(in_flight.saturating_sub(1 << 20)),
             backlog: self.shared.view.borrow().unshipped_bytes,
             open,
         };

@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::draft::Prepared;
 use super::log::Log;
+use super::patience::transfer_time;
 use super::shared::{Message, Shared};
 use crate::bucket::Body;
 use crate::client::Forwarder;
@@ -28,7 +29,8 @@ pub(super) enum Road {
     Through(Forwarder, Proof),
 }
 
-/// What a follower is asked to do takes at most so long: as long as its own request to the bucket may.
+/// What a follower is asked to do takes at most so long, as its own request to the bucket may; and what the bytes
+/// take, which go two ways.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Road {
@@ -67,7 +69,8 @@ impl Road {
 
 async fn relay_through(forwarder: &Forwarder, by: &Proof, prepared: &Prepared) -> Result<PutAnswer> {
     let request = RelayRequest { chain: prepared.draft.position.chain, file: bytes_of(prepared.body())? };
-    let sent = forwarder.relay(&by.address, &request, ANSWER_TIMEOUT).await;
+    let limit = ANSWER_TIMEOUT + transfer_time(request.file.len() as u64) * 2;
+    let sent = forwarder.relay(&by.address, &request, limit).await;
     let response =
         sent.map_err(|failure| failure.into_error().context(format_args!("shipping through {}", by.node)))?;
     Ok(match response.answer {

@@ -33,6 +33,8 @@ pub(super) struct Replicator {
     pub(super) operation: u64,
     /// How many looks in a row found the log damaged.
     pub(super) doubts: u32,
+    /// Whether the last of them met a slot that is damaged.
+    pub(super) unreadable: bool,
     /// The slot of our position that was last read back from the log.
     pub(super) verified: Option<Txid>,
     /// What is done while the bucket gives no answers.

@@ -26,12 +26,7 @@ impl Replica {
         let Some(next) = next else {
             return Ok(if self.has_tail()? { Standing::Tail } else { Standing::Clean });
         };
-        if let Some(first) = self.spool.first() {
-            // A leader drafts a slot once, and what another session of ours could have made of the same commits
-            // comes after the spool: nothing but this very file is ours.
-            if first.boundary.position.chain != next.chain {
-                return Ok(Standing::Diverged);
-            }
+        if self.spool.first().is_some_and(|first| first.boundary.position.chain == next.chain) {
             self.confirm_spooled()?;
             return Ok(Standing::Advanced);
         }
@@ -44,10 +39,16 @@ impl Replica {
             if self.reaches(&own.point)? {
                 let size = self.wal.commit_size(own.point.frame)?;
                 self.set_boundary(Boundary { point: own.point, position: own.position, size })?;
+                self.abandon_spool()?;
                 return Ok(Standing::Advanced);
             }
             // A power cut took the end of the frames that we sent: the slot has them all.
-            return Ok(if self.has_frames_beyond()? { Standing::Residue } else { Standing::Clean });
+            if self.spool.is_empty() {
+                return Ok(if self.has_frames_beyond()? { Standing::Residue } else { Standing::Clean });
+            }
+        }
+        if !self.spool.is_empty() {
+            return Ok(Standing::Diverged);
         }
         if !self.has_frames_beyond()? {
             return Ok(Standing::Clean);

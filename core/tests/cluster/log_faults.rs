@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use haqlite::bucket::{
-    Body, Bucket, Call, Delete, Fault, FaultyBucket, Layout, Listing, MemoryBucket, Object, Put, PutMode,
-    PutOptions, Range, Version,
+    Body, Bucket, Call, Delete, Fault, FaultyBucket, Key, Layout, Listing, MemoryBucket, Object, Put,
+    PutMode, PutOptions, Range, Version,
 };
-use haqlite::{CoordinatorConfig, ErrorKind, Event, HaQLite, Result, Role};
+use haqlite::{Compaction, CoordinatorConfig, ErrorKind, Event, HaQLite, Result, Role};
 
 use crate::support::{SCHEMA, count, eventually, insert, leads};
-use crate::world::{LeaseWay, Way, World, config, node_on, object, puts_slot, slot_key, wait};
+use crate::world::{LeaseWay, ROOT, Way, World, config, node_on, object, puts_slot, slot_key, wait};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -319,7 +319,7 @@ fn a_bucket_outage_degrades_holds_writers_up_at_the_cap_and_loses_nothing() {
     let (road, way) = (world.road(), world.leases.way());
     let builder = world.exposed("a", &road, &way);
     let builder = builder.coordinator_config(CoordinatorConfig { wal_cap_bytes: 1 << 20, ..config("a") });
-    let a = builder.open_blocking(world.path("a"), SCHEMA).unwrap();
+    let a = builder.spool_limit(0).open_blocking(world.path("a"), SCHEMA).unwrap();
     road.weather(|_| Fault::Refuse);
     let text = "x".repeat(20_000);
     let mut written = 0;
@@ -373,6 +373,34 @@ fn a_slot_with_a_flipped_bit_stops_a_follower_and_is_never_applied() {
     // A damaged log is led by nobody who has not proven it.
     let late = world.node("c").open_timeout(Duration::from_secs(3)).open_blocking(world.path("c"), SCHEMA);
     assert_eq!(late.unwrap_err().kind(), ErrorKind::Corrupt);
+    put(&world.bucket, &key, good);
+    world.end([b, a]);
+}
+
+#[test]
+fn a_follower_goes_past_a_damaged_slot_that_a_compacted_file_covers() {
+    let world = World::new();
+    let compaction = Compaction { levels: vec![Duration::from_secs(1)], snapshots: None };
+    let a = world.node("a").compaction(compaction).open_blocking(world.path("a"), SCHEMA).unwrap();
+    let (b, road, _) = world.open_exposed("b");
+    let one = insert(&a, "one").bookmark;
+    b.wait_for_blocking(&one, SOON).unwrap();
+    road.weather(|call| if matches!(call, Call::Get { .. }) { Fault::Refuse } else { Fault::None });
+    let two = insert(&a, "two").bookmark;
+    a.wait_durable_blocking(&two, SOON).unwrap();
+    let compacted = Key::level_prefix(1, ROOT, Layout::Directory);
+    eventually("it is compacted", || {
+        let files = wait(world.bucket.list(&compacted, None)).unwrap().objects;
+        files.iter().any(|file| file.key.ends_with(&format!("-{:016x}.ltx", two.txid.get())))
+    });
+    let key = slot_key(two.txid.get());
+    let good = object(&world.bucket, &key);
+    put(&world.bucket, &key, good[..good.len() / 2].to_vec());
+    let three = insert(&a, "three").bookmark;
+    road.clear();
+    b.wait_for_blocking(&three, SOON).unwrap();
+    eventually("all is well", || b.status().last_error.is_none());
+    assert_eq!((count(&b), b.status().lost_tails.len()), (3, 0));
     put(&world.bucket, &key, good);
     world.end([b, a]);
 }

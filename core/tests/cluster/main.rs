@@ -13,7 +13,10 @@ mod limits;
 mod log_faults;
 mod outages;
 mod outcomes;
+mod read_replica;
 #[cfg(feature = "s3")]
 mod s3;
+mod spool;
 mod support;
+mod upkeep;
 mod world;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use haqlite::bucket::{Call, Fault};
-use haqlite::{Builder, CoordinatorConfig, HaQLite, Role};
+use haqlite::{Builder, CoordinatorConfig, Durability, HaQLite, Outcome, Role};
 
 use crate::support::{SCHEMA, count, eventually, insert, leads};
 use crate::world::{LeaseWay, Road, TTL, Way, World, config, puts_slot, wait};
@@ -125,6 +125,7 @@ fn what_waits_in_the_spool_goes_through_the_follower_too() {
     while pair.a.status().committed.get() < before.get() + 5 {
         insert(&pair.a, &text);
         written += 1;
+
         assert!(written < 1000, "nothing is spooled");
     }
     assert!(pair.a.status().spool_bytes > 0);
@@ -247,8 +248,8 @@ fn without_a_follower_that_can_write_the_leader_goes_on() {
     assert!(leads(&a) && acknowledged.len() > 100);
     assert_eq!(proofs.load(Ordering::SeqCst), 0);
     road_a.clear();
-    road_b.clear();
     insert_durably(&a, "after");
+    road_b.clear();
     assert_eq!(world.restored_texts().len(), acknowledged.len() + 2);
     assert_eq!(epochs(&world), [1]);
     world.end([a, b, c]);
@@ -289,8 +290,8 @@ fn a_follower_that_fails_in_the_middle_leaves_the_leader_leading() {
     let acknowledged = writing.join().unwrap();
     assert_eq!(epochs(&world), [1]);
     road_a.clear();
-    road_b.clear();
     insert_durably(&a, "after");
+    road_b.clear();
     assert_eq!(world.restored_texts().len(), acknowledged + 2);
     world.end([a, b]);
 }
@@ -330,12 +331,48 @@ fn a_leader_that_dies_in_the_middle_of_a_hand_over_loses_only_what_it_reports() 
 }
 
 #[test]
+fn with_cloud_writers_hear_of_their_commits_through_the_follower() {
+    let Pair { world, a, road_a, b, .. } = Pair::with(|builder| builder.durability(Durability::Cloud));
+    refuse_all(&road_a);
+    let began = now();
+    insert(&a, "in the outage");
+    assert!(began.elapsed() < BOUND, "{:?}", began.elapsed());
+    assert_eq!(world.restored_texts(), ["before", "in the outage"]);
+    eventually("b leads", || leads(&b));
+    road_a.clear();
+    world.end([a, b]);
+}
+
+#[test]
+fn with_cloud_a_leader_that_nobody_helps_answers_unknown_and_releases() {
+    let Pair { world, a, road_a, b, road_b, .. } =
+        Pair::with(|builder| builder.durability(Durability::Cloud));
+    for road in [&road_a, &road_b] {
+        refuse_all(road);
+    }
+    let began = now();
+    let error = a.execute("INSERT INTO t (v) VALUES ('perhaps')", &[]).unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+    assert!(TTL * 2 < began.elapsed() && began.elapsed() < BOUND, "{:?}", began.elapsed());
+    eventually("nobody leads", || !leads(&a) && !leads(&b));
+    // Whoever can write leads from now on.
+    road_b.clear();
+    eventually("b leads", || leads(&b));
+    insert_durably(&b, "by b");
+    road_a.clear();
+    eventually("a has caught up", || count(&a) == count(&b) && a.is_caught_up());
+    assert_eq!(a.status().lost_tails.len(), 1);
+    assert_eq!(world.restored_texts(), ["before", "by b"]);
+    world.end([a, b]);
+}
+
+#[test]
 fn a_bucket_that_answers_now_and_then_is_no_reason_to_hand_over() {
     let Pair { world, a, road_a, b, .. } = Pair::new();
-    // Every fifth request is answered: never three TTL without an answer.
+    // Every fifth slot is answered: never three TTL without an answer.
     let mut number = 0;
-    road_a.weather(move |_| {
-        number += 1;
+    road_a.weather(move |call| {
+        number += usize::from(puts_slot(call));
         if number % 5 == 0 { Fault::None } else { Fault::Refuse }
     });
     let acknowledged = write_while_it_leads(&a, TTL * 8);

@@ -16,4 +16,5 @@ mod lost_tail;
 mod one_file;
 mod outage;
 mod random_kills;
+mod spool;
 mod suspended;

@@ -38,8 +38,9 @@ impl Site {
             ship_ms: u64::try_from(SHIP.as_millis()).unwrap(),
             ttl_ms: self.ttl_ms(),
             follower: false,
-            cloud: false,
             cut: None,
+            cloud: false,
+            wal_cap: None,
         }
     }
 
