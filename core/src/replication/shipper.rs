@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Due, Floor, Pace, SlotFacts, Unshipped};
+use super::{Floor, Pace, SlotFacts, Unshipped};
 use crate::types::{Epoch, Monotonic, Position, Txid};
 
 /// The leader's side of the log: creates one slot after the other, one PUT in flight, and says what each
@@ -245,19 +245,19 @@ impl Shipper {
             return Some(self.again(draft, Again::Put));
         }
         let fence_is_due = !self.fence_done && self.flush;
-        let due = match self.dirty_since {
-            _ if fence_is_due => Due::Now,
+        match self.dirty_since {
+            _ if fence_is_due => {}
             None => {
                 self.flush = false;
                 return None;
             }
-            Some(_) if self.flush => Due::Now,
-            Some(since) => self.pace.due(now, self.unsent, since, self.last_sent, false),
-        };
-        match due {
-            Due::Now => {}
-            Due::At(at) => return Some(ShipperEffect::WakeAt(at)),
-            Due::Later => return None,
+            Some(_) if self.flush => {}
+            Some(since) => {
+                let due = self.pace.due_at(self.unsent, since, self.last_sent);
+                if now < due {
+                    return Some(ShipperEffect::WakeAt(due));
+                }
+            }
         }
         self.flush = false;
         self.last_sent = Some(now);

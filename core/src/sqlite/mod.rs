@@ -27,6 +27,8 @@ mod statement;
 mod tally;
 mod ticket;
 mod transaction;
+#[cfg(test)]
+mod turn_tests;
 mod writer;
 #[cfg(test)]
 mod writer_tests;
