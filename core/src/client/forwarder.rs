@@ -11,7 +11,8 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Body, Client, StatusCode, redirect, retry};
 
 use crate::server::wire::{
-    self, CampaignRequest, FollowRequest, FollowResponse, QueryRequest, WriteRequest, WriteResponse, path,
+    self, CampaignRequest, FILE, FollowRequest, FollowResponse, JSON, LookUpRequest, LookUpResponse,
+    ProveRequest, QueryRequest, RelayRequest, RelayResponse, WriteRequest, WriteResponse, path,
 };
 use crate::server::{MAX_ANSWER_BYTES, MAX_REQUEST_BYTES, Secret};
 use crate::types::{Error, ErrorKind, Outcome, Result, Rows};
@@ -40,7 +41,6 @@ impl Forwarder {
     /// is used.
     pub(crate) fn new(secret: Option<&Secret>) -> Result<Forwarder> {
         let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(secret) = secret {
             let mut value = HeaderValue::from_str(&format!("Bearer {}", secret.expose()))
                 .expect("BUG: a secret has only characters that a header may have");
@@ -111,11 +111,54 @@ impl Forwarder {
         self.post(address, path::CAMPAIGN, request.to_json(), timeout).await.map(drop)
     }
 
+    /// Has the node at this address create an object in the bucket.
+    pub(crate) async fn prove(
+        &self,
+        address: &str,
+        request: &ProveRequest,
+        timeout: Duration,
+    ) -> Result<(), SendError> {
+        self.post(address, path::PROVE, request.to_json(), timeout).await.map(drop)
+    }
+
+    /// Has the node at this address create a slot.
+    pub(crate) async fn relay(
+        &self,
+        address: &str,
+        request: &RelayRequest,
+        timeout: Duration,
+    ) -> Result<RelayResponse, SendError> {
+        let answer = self.send(address, path::RELAY, FILE, request.to_bytes(), timeout).await?;
+        RelayResponse::from_json(&answer).map_err(|error| unreadable(address, &error))
+    }
+
+    /// Has the node at this address read a slot, and the floor after it.
+    pub(crate) async fn look_up(
+        &self,
+        address: &str,
+        request: LookUpRequest,
+        timeout: Duration,
+    ) -> Result<LookUpResponse, SendError> {
+        let answer = self.post(address, path::LOOK_UP, request.to_json(), timeout).await?;
+        LookUpResponse::from_json(&answer).map_err(|error| unreadable(address, &error))
+    }
+
     async fn post(
         &self,
         address: &str,
         path: &str,
-        body: Vec<u8>,
+        message: Vec<u8>,
+        timeout: Duration,
+    ) -> Result<Vec<u8>, SendError> {
+        self.send(address, path, JSON, message.into(), timeout).await
+    }
+
+    async fn send(
+        &self,
+        address: &str,
+        path: &str,
+        content_type: &'static str,
+        body: Bytes,
         timeout: Duration,
     ) -> Result<Vec<u8>, SendError> {
         let base = parse_address(address).map_err(SendError::NotProcessed)?;
@@ -124,7 +167,8 @@ impl Forwarder {
             return Err(SendError::Answered(Error::new(ErrorKind::LimitExceeded, message)));
         }
         let (body, left) = WatchedBody::new(body);
-        let request = self.client.post(format!("{base}{path}")).timeout(timeout).body(Body::wrap(body));
+        let request = self.client.post(format!("{base}{path}")).timeout(timeout);
+        let request = request.header(CONTENT_TYPE, content_type).body(Body::wrap(body));
         let response =
             request.send().await.map_err(|error| send_error(address, error, left.load(Ordering::Acquire)))?;
         let status = response.status();
@@ -146,9 +190,9 @@ struct WatchedBody {
 }
 
 impl WatchedBody {
-    fn new(bytes: Vec<u8>) -> (WatchedBody, Arc<AtomicBool>) {
+    fn new(bytes: Bytes) -> (WatchedBody, Arc<AtomicBool>) {
         let left = Arc::new(AtomicBool::new(false));
-        (WatchedBody { bytes: Some(bytes.into()), left: left.clone() }, left)
+        (WatchedBody { bytes: Some(bytes), left: left.clone() }, left)
     }
 }
 

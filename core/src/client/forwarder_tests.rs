@@ -4,8 +4,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::server::test_service::{Running, TestService, bookmark, secret, write};
-use crate::server::wire::{CampaignRequest, FollowRequest, QueryRequest};
-use crate::server::{MAX_REQUEST_BYTES, Secret, ServerLimits};
+use crate::server::wire::{
+    CampaignRequest, FollowRequest, LookUpRequest, ProveRequest, QueryRequest, RelayRequest, Relayed,
+};
+use crate::server::{MAX_REQUEST_BYTES, Secret, ServerLimits, Service};
 use crate::types::{
     Chain, Epoch, Error, ErrorKind, Monotonic, NodeId, Outcome, Params, Position, Role, SessionId, SqlValue,
     Statement, Txid,
@@ -61,6 +63,33 @@ async fn every_message_crosses_the_wire() {
     let campaign = CampaignRequest { epoch: Epoch::new(4).unwrap(), from: NodeId::new("a") };
     forwarder.campaign(&node.address, &campaign, TIMEOUT).await.unwrap();
     assert_eq!(*service.campaigns.lock(), [campaign]);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_leader_asks_of_a_follower_in_an_outage_crosses_the_wire() {
+    let service = TestService::obliging();
+    let node = node(service.clone()).await;
+    let forwarder = forwarder();
+
+    let prove = ProveRequest { epoch: Epoch::new(4).unwrap(), from: NodeId::new("a") };
+    forwarder.prove(&node.address, &prove, TIMEOUT).await.unwrap();
+    assert_eq!(*service.proofs.lock(), [prove]);
+
+    // Any bytes, also those that no text has.
+    let file = (0..=255).cycle().take(3 << 20).collect::<Vec<u8>>().into();
+    let slot = RelayRequest { chain: Chain::from_bytes([9; 16]), file };
+    for answer in [Relayed::Stored, Relayed::Refused] {
+        let got = forwarder.relay(&node.address, &slot, TIMEOUT).await.unwrap();
+        assert_eq!(got.answer, answer);
+    }
+    assert_eq!(*service.relayed.lock(), [slot.clone(), slot]);
+
+    for txid in [7, u64::MAX - 1].map(Txid::new) {
+        let got = forwarder.look_up(&node.address, LookUpRequest { txid }, TIMEOUT).await.unwrap();
+        assert_eq!(got, service.look_up(LookUpRequest { txid }).await.unwrap());
+        assert_eq!(got.slot.is_some(), txid != Txid::new(7));
+    }
     node.stop().await;
 }
 

@@ -9,8 +9,8 @@ use crate::bucket::{Bucket, S3Credentials};
 use crate::lease_store::LeaseStore;
 use crate::runtime::{Node, NodeOptions, lease_key, run_blocking};
 use crate::types::{
-    Compaction, CoordinatorConfig, Durability, Error, ErrorKind, HaMode, NodeId, Result, Retention, Role,
-    validate_mode_role,
+    Compaction, CoordinatorConfig, Durability, Error, ErrorKind, HaMode, LocalReads, NodeId, Result,
+    Retention, Role, validate_mode_durability, validate_mode_role,
 };
 
 /// How a database of a cluster is opened. [`Builder::bucket`] is enough; everything else has a default.
@@ -45,6 +45,8 @@ pub struct Builder {
     mode: HaMode,
     role: Option<Role>,
     durability: Durability,
+    local_reads: LocalReads,
+    confirm_timeout: Duration,
     compaction: Compaction,
     retention: Retention,
     verify_interval: Option<Duration>,
@@ -75,6 +77,8 @@ impl Builder {
             mode: HaMode::SingleWriter,
             role: None,
             durability: Durability::default(),
+            local_reads: LocalReads::default(),
+            confirm_timeout: Duration::from_secs(30),
             compaction: Compaction::default(),
             retention: Retention::default(),
             verify_interval: None,
@@ -212,6 +216,19 @@ impl Builder {
         self
     }
 
+    /// What reads on the leader may see of writes that the log does not hold yet; `Latest` by default.
+    pub fn local_reads(mut self, reads: LocalReads) -> Builder {
+        self.local_reads = reads;
+        self
+    }
+
+    /// For how long a write in `Durability::Cloud`, or a read of `LocalReads::Confirmed`, waits for its slot;
+    /// 30 s by default. Then it is a `Timeout`, and what becomes of the write is unknown.
+    pub fn confirm_timeout(mut self, timeout: Duration) -> Builder {
+        self.confirm_timeout = timeout;
+        self
+    }
+
     /// How the leader compacts the log and when it makes snapshots.
     pub fn compaction(mut self, compaction: Compaction) -> Builder {
         self.compaction = compaction;
@@ -250,7 +267,8 @@ impl Builder {
     }
 
     /// Takes a database at the path that has no local state (a restore, a copy) for the log's: it is compared
-    /// with the log page by page, and what differs is saved beside it.
+    /// with the log page by page, and what differs is saved beside it. Also goes on with a log that Litestream has
+    /// written to, which is refused otherwise.
     pub fn adopt(mut self, adopt: bool) -> Builder {
         self.adopt = adopt;
         self
@@ -270,6 +288,7 @@ impl Builder {
     /// As [`Builder::open`], on the caller's thread; also inside of another tokio runtime.
     pub fn open_blocking(self, path: impl AsRef<Path>, schema: &str) -> Result<HaQLite> {
         validate_mode_role(self.mode, self.role)?;
+        validate_mode_durability(self.mode, self.durability)?;
         if let Some(what) = self.not_built {
             return Err(Error::new(ErrorKind::NotImplemented, what));
         }
@@ -280,17 +299,7 @@ impl Builder {
     }
 
     fn node_options(self, path: &Path, schema: &str, stores: Stores) -> Result<NodeOptions> {
-        let interval = match self.durability {
-            Durability::Continuous { interval } | Durability::Checkpoint { interval, .. } => interval,
-            Durability::Cloud => Duration::from_millis(1),
-        };
-        if interval.is_zero() {
-            let message = "the shipping interval is zero: the smallest useful one is a millisecond";
-            return Err(Error::new(ErrorKind::InvalidConfig, message));
-        }
-        if self.coordinator_config.wal_cap_bytes < 1 << 20 {
-            return Err(Error::new(ErrorKind::InvalidConfig, "the WAL's limit is below 1 MiB"));
-        }
+        let wal_cap_bytes = wal_cap(self.coordinator_config.wal_cap_bytes, self.durability)?;
         let name = match self.db_name {
             Some(name) => name,
             None => path
@@ -316,16 +325,39 @@ impl Builder {
             secret: self.secret,
             lease: self.coordinator_config.lease,
             durability: self.durability,
+            local_reads: self.local_reads,
+            confirm_timeout: self.confirm_timeout,
             compaction: self.compaction,
             retention: self.retention,
             verify_interval: self.verify_interval,
             spool_limit: self.spool_limit,
-            ship_interval: interval,
             pull_interval: self.coordinator_config.follower_pull_interval,
-            wal_cap_bytes: self.coordinator_config.wal_cap_bytes,
+            wal_cap_bytes,
             open_timeout: self.open_timeout,
             adopt: self.adopt,
+            read_only: false,
         })
+    }
+}
+
+/// The WAL's limit in bytes. One that was left at its default is raised so far that a checkpoint's frames can be
+/// shipped while as many new ones come.
+fn wal_cap(chosen: u64, durability: Durability) -> Result<u64> {
+    if chosen < 1 << 20 {
+        return Err(Error::new(ErrorKind::InvalidConfig, "the WAL's limit is below 1 MiB"));
+    }
+    match durability {
+        Durability::Checkpoint { wal_bytes, .. } if chosen == CoordinatorConfig::default().wal_cap_bytes => {
+            Ok(chosen.max(wal_bytes.saturating_mul(4)))
+        }
+        Durability::Checkpoint { wal_bytes, .. } if chosen < wal_bytes.saturating_mul(2) => {
+            let message = format!(
+                "the WAL's limit of {chosen} bytes is below twice the {wal_bytes} bytes of a checkpoint: writers \
+                 would wait for each upload"
+            );
+            Err(Error::new(ErrorKind::InvalidConfig, message))
+        }
+        _ => Ok(chosen),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::engine::{EachRow, Engine, EngineSession, EngineTransaction};
 use crate::runtime::boot_clock;
 use crate::sqlite::{
-    Caller, Clock, Connection, ConnectionOptions, Gate, Place, PoolOptions, ReadPool, RowCursor,
+    Caller, Clock, Connection, ConnectionOptions, Gate, Hooks, Place, PoolOptions, ReadPool, RowCursor,
     TransactionLimits, Writer, WriterOptions, WriterSession, WriterTransaction, backup,
 };
 use crate::types::{
@@ -33,7 +33,7 @@ impl LocalEngine {
         let gate = Arc::new(Gate::open_forever(Arc::clone(&clock)));
         let options =
             WriterOptions { connection: connection.clone(), transactions: TransactionLimits::default() };
-        let writer = Writer::open(options, gate, Arc::clone(&clock), Arc::new(|| {}))?;
+        let writer = Writer::open(options, gate, Arc::clone(&clock), Hooks::none())?;
         writer.script(schema).map_err(|error| error.context("running the schema"))?;
         let pool =
             (!connection.in_memory()).then(|| ReadPool::new(PoolOptions::new(connection.clone()), clock));

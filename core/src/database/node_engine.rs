@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::engine::{EachRow, Engine, EngineSession, EngineTransaction};
+use super::node_session::ConfirmedSession;
 use crate::runtime::{Node, moved_away};
 use crate::server::wire::WriteRequest;
 use crate::sqlite::{Connection, ConnectionOptions, Place, RowCursor, backup};
@@ -83,16 +84,16 @@ impl Engine for NodeEngine {
 
     fn query(&self, sql: &str, params: &Params<'_>, options: &ReadOptions) -> Result<Rows> {
         local_only(options)?;
-        self.node.connections()?.pool.query(sql, params, options)
+        self.node.reader()?.read(|pool| pool.query(sql, params, options))
     }
 
     fn query_iter(&self, sql: &str, params: &Params<'_>, options: &ReadOptions) -> Result<RowCursor> {
         local_only(options)?;
-        self.node.connections()?.pool.query_iter(sql, params, options)
+        self.node.reader()?.read_pages(|pool| pool.query_iter(sql, params, options))
     }
 
     fn query_each(&self, sql: &str, params: &Params<'_>, each: EachRow<'_>) -> Result<()> {
-        self.node.connections()?.pool.query_each(sql, params, each)
+        self.node.reader()?.read(|pool| pool.query_each(sql, params, each))
     }
 
     fn begin(&self, mode: TxMode) -> Result<Box<dyn EngineTransaction>> {
@@ -102,13 +103,16 @@ impl Engine for NodeEngine {
 
     fn connect(&self) -> Result<Box<dyn EngineSession>> {
         self.leader_only("a session")?;
-        Ok(Box::new(self.node.connections()?.writer.connect()?))
+        let (session, reader) = (self.node.connections()?.writer.connect()?, self.node.reader()?);
+        match reader.confirms() {
+            true => Ok(Box::new(ConfirmedSession::new(session, reader.clone()))),
+            false => Ok(Box::new(session)),
+        }
     }
 
     fn backup(&self, target: &Path) -> Result<()> {
-        self.node.connections()?;
         let options = ConnectionOptions::new(Place::File(self.node.database_path().to_path_buf()), true);
-        backup(&Connection::open_reader(&options)?, target)
+        self.node.reader()?.read(|_| backup(&Connection::open_reader(&options)?, target))
     }
 
     fn interrupt(&self) {

@@ -33,6 +33,9 @@ pub(crate) enum Event {
     /// Give the leadership to `to`, or to whoever comes first. The gate is closed and the lease kept, for the
     /// runtime to ship the rest; then comes `Release`. Changes nothing on a node that does not lead.
     Handoff { to: Option<NodeId> },
+    /// The hand-over to `to` came to nothing before it was released: open the gate again. Changes nothing if no
+    /// hand-over to it is under way.
+    Resume { tenure: Tenure, to: NodeId },
     /// The rest is shipped: release the lease. Without a `Handoff` before it, it is one to nobody.
     Release,
     /// Release the lease if it is ours, and end with `Effect::Closed`, at the latest after a handful of

@@ -199,6 +199,22 @@ impl Election {
         }
     }
 
+    /// The hand-over is called off. A gate that was shut for another reason stays so: it knows the tenure.
+    pub(super) fn resume(&mut self, now: Monotonic, tenure: Tenure, to: &NodeId) {
+        match mem::replace(&mut self.state, State::Closed) {
+            State::HandingOff(mut lease)
+                if lease.tenure == tenure && lease.successor.as_ref() == Some(to) =>
+            {
+                lease.successor = None;
+                if now < lease.deadline {
+                    self.effects.push(Effect::ExtendGate { until: lease.deadline });
+                }
+                self.state = State::Leading(lease);
+            }
+            other => self.state = other,
+        }
+    }
+
     pub(super) fn release(&mut self, now: Monotonic) {
         if let Some(tenure) = self.lease().map(|lease| lease.tenure) {
             self.give_up(now, tenure, Reason::HandedOff);

@@ -38,7 +38,7 @@ pub(super) enum State {
     Promoting(Lease),
     /// Holds the lease; the gate is open until the lease's deadline.
     Leading(Lease),
-    /// Holds the lease; the gate is closed, and stays so.
+    /// Holds the lease; the gate is closed, and stays so unless the hand-over is called off.
     HandingOff(Lease),
     /// Leads no more, and sees to it that the register says so.
     Releasing(Release),
@@ -109,6 +109,7 @@ impl Election {
             Event::Fenced { tenure, by } => self.fenced(now, tenure, by),
             Event::Look => self.look(now),
             Event::Handoff { to } => self.hand_off(to),
+            Event::Resume { tenure, to } => self.resume(now, tenure, &to),
             Event::Release => self.release(now),
             Event::Close => self.close(now),
         }

@@ -241,7 +241,7 @@ impl World {
         }
         let node = self.below(NODES as u64) as usize;
         let span = self.below(3 * TTL);
-        match self.below(8) {
+        match self.below(9) {
             0 | 1 => self.nodes[node].paused_until = self.now + span,
             2 | 3 => self.nodes[node].cut_until = self.now + span,
             4 => {
@@ -252,6 +252,13 @@ impl World {
             6 => {
                 let tenure = Tenure(self.below(4));
                 self.deliver(node, Event::Stalled { tenure });
+            }
+            7 => {
+                let to: crate::types::NodeId = "n0".into();
+                self.deliver(node, Event::Handoff { to: Some(to.clone()) });
+                for tenure in (0..1000).map(Tenure) {
+                    self.deliver(node, Event::Resume { tenure, to: to.clone() });
+                }
             }
             _ => {
                 self.deliver(node, Event::Handoff { to: None });

@@ -97,6 +97,7 @@ impl Scenario {
             ["look"] => Event::Look,
             ["handoff"] => Event::Handoff { to: None },
             ["handoff", to] => Event::Handoff { to: Some(NodeId::new(*to)) },
+            ["resume", to] => Event::Resume { tenure, to: NodeId::new(*to) },
             ["release"] => Event::Release,
             ["close"] => Event::Close,
             other => panic!("no such event: {other:?}"),

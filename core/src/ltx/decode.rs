@@ -50,6 +50,11 @@ impl<R: Read> Decoder<R> {
         Ok(Decoder { input, header, checksum, index, compressed: Vec::new(), state: State::Pages(None) })
     }
 
+    /// What the file is read from.
+    pub fn reader(&self) -> &R {
+        self.input.reader()
+    }
+
     /// What the file says of itself. The checksum that covers it has not been compared before the end.
     pub fn header(&self) -> &Header {
         &self.header

@@ -1,4 +1,4 @@
-use std::io::Write;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use lz4_flex::block::{self, CompressTable};
 
@@ -11,10 +11,14 @@ use crate::types::{Chain, Error, ErrorKind, PageNumber, Result};
 /// Bytes are hashed and written in pieces of about this size.
 const PIECE: usize = 64 * 1024;
 
+/// So many bytes of the index are kept in memory, if there is somewhere else to keep it.
+const INDEX_IN_MEMORY: usize = 1 << 20;
+
 /// Writes a log file, page by page.
 ///
-/// It keeps the index in memory until the end, some eleven bytes a page (140 MB for 50 GB in pages of
-/// 4 KiB), and one piece of output. Whatever ends it early leaves a file that no decoder takes for whole.
+/// It keeps the index until the end, some eleven bytes a page (140 MB for 50 GB in pages of 4 KiB), and one
+/// piece of output. The index is in memory, unless [`Encoder::spill_index`] tells of a better place.
+/// Whatever ends it early leaves a file that no decoder takes for whole.
 pub struct Encoder<W> {
     writer: W,
     header: Header,
@@ -25,9 +29,24 @@ pub struct Encoder<W> {
     pending: Box<[u8]>,
     filled: usize,
     written: u64,
+    /// The end of the index; what comes before it was spilled.
     index: Vec<u8>,
+    spill: Option<Spill>,
     last: Option<PageNumber>,
     failed: bool,
+}
+
+/// Where the index is kept if it becomes large: a temporary file.
+pub trait IndexStore: Read + Write + Seek + Send {}
+
+impl<T: Read + Write + Seek + Send> IndexStore for T {}
+
+type MakeStore = Box<dyn FnOnce() -> io::Result<Box<dyn IndexStore>> + Send>;
+
+enum Spill {
+    Unused(MakeStore),
+    /// The store and how much is in it.
+    Used(Box<dyn IndexStore>, u64),
 }
 
 /// A file that was written to its end.
@@ -58,10 +77,22 @@ impl<W: Write> Encoder<W> {
             filled: bytes.len(),
             written: 0,
             index: Vec::new(),
+            spill: None,
             last: None,
             failed: false,
             header,
         })
+    }
+
+    /// Keeps all but the last mebibyte of the index in what `make` opens once it is needed: empty, read and
+    /// written by nobody else.
+    #[must_use]
+    pub fn spill_index(
+        mut self,
+        make: impl FnOnce() -> io::Result<Box<dyn IndexStore>> + Send + 'static,
+    ) -> Self {
+        self.spill = Some(Spill::Unused(Box::new(make)));
+        self
     }
 
     /// Adds a page. Pages come in ascending order, without the lock page, and all of them in a file that
@@ -86,6 +117,9 @@ impl<W: Write> Encoder<W> {
         put_entry(&mut self.index, IndexEntry { page, size: size as u32, offset });
         self.last = Some(page);
         self.filled += size;
+        if self.index.len() >= INDEX_IN_MEMORY {
+            self.spill_now()?;
+        }
         if self.filled >= PIECE { self.flush() } else { Ok(()) }
     }
 
@@ -97,22 +131,56 @@ impl<W: Write> Encoder<W> {
         if let Some(missing) = self.header.next_page(self.last) {
             return Err(invalid(format!("the file ends without page {missing}")));
         }
-        let mut index = std::mem::take(&mut self.index);
-        index.push(0);
-        let length = index.len() as u64;
-        index.extend_from_slice(&length.to_be_bytes());
-        let mut trailer = [0; TRAILER_SIZE];
-
         self.checksum.update(&END_OF_PAGES);
-        self.checksum.update(&index);
+        self.flush()?;
+        self.write(&END_OF_PAGES)?;
+        let spilled = self.write_spilled_index()?;
+        let mut rest = std::mem::take(&mut self.index);
+        rest.push(0);
+        let length = spilled + rest.len() as u64;
+        rest.extend_from_slice(&length.to_be_bytes());
+        let mut trailer = [0; TRAILER_SIZE];
+        self.checksum.update(&rest);
         self.checksum.update(&trailer[..8]);
         trailer[8..].copy_from_slice(&self.checksum.clone().finish().to_be_bytes());
-        self.flush()?;
-        for part in [&END_OF_PAGES[..], &index, &trailer] {
-            self.write(part)?;
-        }
+        self.write(&rest)?;
+        self.write(&trailer)?;
         self.writer.flush().map_err(|error| Error::io("writing a log file", error))?;
         Ok(Encoded { size: self.written, chain: Chain::from_hash(self.hasher.finalize()) })
+    }
+
+    /// Moves the index to where it is kept, if there is such a place.
+    fn spill_now(&mut self) -> Result<()> {
+        let result = match self.spill.take() {
+            None => return Ok(()),
+            Some(Spill::Unused(make)) => make().map(|store| (store, 0)),
+            Some(Spill::Used(store, length)) => Ok((store, length)),
+        };
+        let result = result.and_then(|(mut store, length)| {
+            store.write_all(&self.index)?;
+            self.spill = Some(Spill::Used(store, length + self.index.len() as u64));
+            self.index.clear();
+            Ok(())
+        });
+        self.failed = result.is_err();
+        result.map_err(|error| Error::io("keeping the index of a log file", error))
+    }
+
+    /// Writes what was spilled of the index; how much it was.
+    fn write_spilled_index(&mut self) -> Result<u64> {
+        let Some(Spill::Used(mut store, length)) = self.spill.take() else { return Ok(0) };
+        let failed = |error| Error::io("reading the index of a log file back", error);
+        store.seek(SeekFrom::Start(0)).map_err(failed)?;
+        let mut left = length;
+        let mut piece = vec![0; PIECE];
+        while left > 0 {
+            let piece = &mut piece[..left.min(PIECE as u64) as usize];
+            store.read_exact(piece).map_err(failed)?;
+            self.checksum.update(piece);
+            self.write(piece)?;
+            left -= piece.len() as u64;
+        }
+        Ok(length)
     }
 
     fn check(&self, page: PageNumber, data: &[u8]) -> Result<()> {

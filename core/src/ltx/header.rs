@@ -65,6 +65,9 @@ impl Origin {
 }
 
 impl Header {
+    /// Its size in bytes.
+    pub const SIZE: usize = HEADER_SIZE;
+
     /// The header of the file that is slot `txid`, made so that `litestream` can take the log over.
     pub fn slot(
         txid: Txid,

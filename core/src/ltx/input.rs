@@ -24,6 +24,10 @@ impl<R: Read> Input<R> {
         Input { reader, hasher: blake3::Hasher::new(), buffer, start: 0, end: 0, taken: 0 }
     }
 
+    pub(super) fn reader(&self) -> &R {
+        &self.reader
+    }
+
     /// How many bytes were taken: the offset of the next.
     pub(super) fn taken(&self) -> u64 {
         self.taken

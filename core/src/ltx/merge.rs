@@ -142,6 +142,11 @@ impl<R: Read> Merge<R> {
         })
     }
 
+    /// The hash of each file, the oldest first; `None` for one that was not read to its end yet.
+    pub fn hashes(&self) -> Vec<Option<Chain>> {
+        self.inputs.iter().map(|input| input.decoder.whole().map(|whole| whole.chain)).collect()
+    }
+
     /// The last page of the database after the files: its size in pages.
     pub fn commit(&self) -> PageNumber {
         self.last().commit

@@ -18,7 +18,7 @@ mod merge;
 mod restore;
 
 pub use decode::{Decoded, Decoder};
-pub use encode::{Encoded, Encoder};
+pub use encode::{Encoded, Encoder, IndexStore};
 pub use frame::decode_frame;
 pub use header::{Header, Origin, WalRange};
 pub use index::{IndexEntry, PageIndex, Tail};

@@ -14,7 +14,6 @@ struct Wire {
 
 impl Floor {
     /// The bytes of the object.
-    #[cfg(test)]
     pub(crate) fn encode(self) -> Vec<u8> {
         serde_json::to_vec(&Wire { floor: self.0.get() }).expect("BUG: a floor is always valid JSON")
     }

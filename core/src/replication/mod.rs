@@ -4,29 +4,47 @@
 mod catch_up;
 #[cfg(test)]
 mod catch_up_tests;
+mod compaction;
 mod facts;
 mod floor;
+mod gaps;
 mod genesis;
+mod hand_over;
+#[cfg(test)]
+mod hand_over_tests;
 mod journal;
 #[cfg(test)]
 mod journal_tests;
+mod ledger;
 mod pace;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
+mod retention;
 mod shipper;
 #[cfg(test)]
 mod shipper_tests;
 mod slot;
 mod spool_limits;
+mod upkeep;
+mod walk;
 
 pub(crate) use catch_up::{CatchUp, CatchUpEffect, CatchUpEvent};
+pub(crate) use compaction::{
+    Bounds, MOST_INPUTS, SNAPSHOTS, check_newest, plan_compaction, plan_repair, plan_snapshot,
+};
 pub(crate) use facts::Facts;
 pub(crate) use floor::Floor;
+pub(crate) use gaps::Gaps;
 pub(crate) use genesis::Genesis;
+pub(crate) use hand_over::{HandOver, HandOverEffect, HandOverEvent, HandOverLimits, Proof};
 pub(crate) use journal::{Journal, MainFile, RECORD_BYTES, Record, RecordKind};
+pub(crate) use ledger::{Ledger, out_of_reach};
 pub(crate) use pace::{Due, Pace, Unshipped};
-pub(crate) use plan::{LogFile, plan_restore};
+pub(crate) use plan::{LogFile, Plan, beyond_the_slots, covers, plan_as_far, plan_restore, plan_until};
+pub(crate) use retention::{millis, plan_discard, plan_floor, plan_slots};
 pub(crate) use shipper::{Draft, PutAnswer, Shipper, ShipperEffect, ShipperEvent};
 pub(crate) use slot::SlotFacts;
 pub(crate) use spool_limits::SpoolLimits;
+pub(crate) use upkeep::{Chore, Known, Next, next_chore};
+pub(crate) use walk::{Walk, WholeFile, check_name};

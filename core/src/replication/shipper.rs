@@ -89,13 +89,13 @@ pub(crate) enum ShipperEvent {
     Flush,
     /// Time passed.
     Timer,
+    /// The way to the bucket has changed: what is under way or is to be tried again is asked anew, now. The
+    /// answer that is not waited for any more counts as ambiguous.
+    Reroute,
     /// The draft that was asked for; none if there is nothing to ship.
     Drafted(Option<Draft>),
     /// The draft of [`Shipper::next_ahead`].
     DraftedAhead(Draft),
-    /// Somebody else has created this slot with our very bytes and had a definite answer: as if our own PUT
-    /// had been answered. Nothing if it is not the next slot to be confirmed.
-    Created(Txid),
     /// The answer to the PUT.
     Put(PutAnswer),
     /// The slot that was to be read; `None` if there is no such object.
@@ -175,11 +175,6 @@ impl Shipper {
         self.state == State::Idle && self.ahead.is_empty()
     }
 
-    /// The slot that is confirmed next: the one in flight, or the first that waits behind it.
-    pub(crate) fn next_to_confirm(&self) -> Option<Txid> {
-        self.oldest().map(|draft| draft.position.txid)
-    }
-
     /// The slot that may be drafted while another is in flight: the one after all that are drafted.
     pub(crate) fn next_ahead(&self) -> Option<Txid> {
         let in_flight = self.in_flight()?;
@@ -204,6 +199,7 @@ impl Shipper {
                 self.proceed(now)
             }
             ShipperEvent::Timer => self.proceed(now),
+            ShipperEvent::Reroute => self.reroute(),
             ShipperEvent::Drafted(draft) => self.drafted(now, draft),
             ShipperEvent::DraftedAhead(draft) => {
                 assert_eq!(Some(draft.position.txid), self.next_ahead(), "BUG: a draft of another slot");
@@ -211,7 +207,6 @@ impl Shipper {
                 self.ahead.push_back(draft);
                 self.proceed(now)
             }
-            ShipperEvent::Created(txid) => self.created(now, txid),
             ShipperEvent::Put(answer) => self.answered(now, answer),
             ShipperEvent::Slot(slot) => self.read(now, slot),
             ShipperEvent::Floor(floor) => self.floor_read(now, floor),
@@ -240,13 +235,6 @@ impl Shipper {
             | State::Reading(draft)
             | State::CheckingFloor(draft, _) => Some(draft),
             State::Idle | State::Drafting | State::Stopped => None,
-        }
-    }
-
-    fn oldest(&self) -> Option<Draft> {
-        match self.state {
-            State::Idle => self.ahead.front().copied(),
-            _ => self.in_flight(),
         }
     }
 
@@ -294,6 +282,16 @@ impl Shipper {
         }
     }
 
+    fn reroute(&mut self) -> Option<ShipperEffect> {
+        match self.state {
+            State::Sending(draft) => Some(self.again(draft, Again::Put)),
+            State::Reading(draft) => Some(self.again(draft, Again::Read)),
+            State::CheckingFloor(draft, verdict) => Some(self.again(draft, Again::Floor(verdict))),
+            State::Resting(draft, _, again) => Some(self.again(draft, again)),
+            State::Idle | State::Drafting | State::Stopped => None,
+        }
+    }
+
     fn drafted(&mut self, now: Monotonic, draft: Option<Draft>) -> Option<ShipperEffect> {
         assert_eq!(self.state, State::Drafting, "BUG: a draft that nobody asked for");
         let Some(draft) = draft else {
@@ -328,15 +326,6 @@ impl Shipper {
             return self.confirm(draft);
         }
         self.again(draft, Again::Floor(Verdict::Ours))
-    }
-
-    fn created(&mut self, now: Monotonic, txid: Txid) -> Option<ShipperEffect> {
-        let draft = self.oldest().filter(|draft| draft.position.txid == txid)?;
-        if self.state == State::Idle {
-            self.ahead.pop_front();
-        }
-        self.stuck_since = Some(now);
-        Some(self.stored(draft))
     }
 
     fn read(&mut self, now: Monotonic, slot: Option<SlotFacts>) -> Option<ShipperEffect> {

@@ -60,6 +60,7 @@ impl Script {
             }
             ["flush"] => ShipperEvent::Flush,
             ["timer"] => ShipperEvent::Timer,
+            ["reroute"] => ShipperEvent::Reroute,
             ["drafted"] => ShipperEvent::Drafted(Some(Draft {
                 position: Position { txid: Txid::new(next), chain: chain(next, "me"), epoch: epoch(5) },
             })),
@@ -69,7 +70,6 @@ impl Script {
                     position: Position { txid: Txid::new(ahead), chain: chain(ahead, "me"), epoch: epoch(5) },
                 })
             }
-            ["created", n] => ShipperEvent::Created(Txid::new(n.parse().unwrap())),
             ["drafted", "nothing"] => ShipperEvent::Drafted(None),
             ["stored"] => ShipperEvent::Put(PutAnswer::Stored),
             ["refused"] => ShipperEvent::Put(PutAnswer::Refused),
@@ -113,6 +113,44 @@ fn the_fence_is_confirmed_only_by_a_floor_read_after_it() {
          Put(Txid(11))
          ReadFloor
          Confirmed 11",
+    );
+}
+
+#[test]
+fn on_a_new_road_everything_is_asked_again_at_once_and_means_the_same() {
+    same(
+        "0 reroute
+         0 flush
+         1 drafted
+         2 reroute
+         3 ambiguous
+         4 reroute
+         5 refused
+         6 reroute
+         7 read-failed
+         8 reroute
+         9 slot mine
+         10 reroute
+         11 read-failed
+         12 reroute
+         13 floor 10
+         14 reroute",
+        "-
+         Draft(Txid(11))
+         Put(Txid(11))
+         Put(Txid(11))
+         WakeAt 53
+         Put(Txid(11))
+         ReadSlot(Txid(11))
+         ReadSlot(Txid(11))
+         WakeAt 107
+         ReadSlot(Txid(11))
+         ReadFloor
+         ReadFloor
+         WakeAt 211
+         ReadFloor
+         Confirmed 11
+         -",
     );
 }
 
@@ -389,8 +427,7 @@ fn a_foreign_slot_ends_a_leadership_whatever_waits_behind_it() {
          1062 slot epoch 6
          1063 floor 0
          1064 timer
-         1065 created 12
-         1066 created 13",
+         1065 reroute",
         "WakeAt 1060
          WakeAt 1060
          Put(Txid(12))
@@ -398,42 +435,7 @@ fn a_foreign_slot_ends_a_leadership_whatever_waits_behind_it() {
          ReadFloor
          Fenced by epoch 6
          -
-         -
          -",
-    );
-}
-
-#[test]
-fn a_slot_that_another_created_with_our_bytes_is_confirmed() {
-    flying(
-        "1010 ambiguous
-         1011 ahead
-         1020 created 13
-         1021 created 12
-         1022 created 12
-         1023 created 13
-         1024 status",
-        "WakeAt 1060
-         WakeAt 1060
-         -
-         Confirmed 12
-         -
-         Confirmed 13
-         stuck - behind - idle",
-    );
-}
-
-#[test]
-fn after_a_doubt_a_slot_that_another_created_needs_the_floor_too() {
-    flying(
-        "1010 refused
-         1011 slot absent
-         1020 created 12
-         1021 floor 3",
-        "ReadSlot(Txid(12))
-         WakeAt 1061
-         ReadFloor
-         Confirmed 12",
     );
 }
 

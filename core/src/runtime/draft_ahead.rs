@@ -2,14 +2,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::clock;
-use super::draft::{Author, Prepared};
+use super::draft::Author;
 use super::lead::CUT_PATIENCE;
 use super::replica::Replica;
 use super::replicator::{Replicator, State};
 use super::spool::Spooled;
 use crate::replication::{Draft, ShipperEvent, SpoolLimits};
 use crate::sqlite::Published;
-use crate::types::{Error, ErrorKind, Result, Txid};
+use crate::types::{Error, ErrorKind, Result};
 
 /// A batch that was cut and not drafted yet: commits behind it have the next slot's bookmark.
 #[derive(Clone, Copy, Debug)]
@@ -37,38 +37,6 @@ impl Replicator {
         match self.draft_ahead(&limits) {
             Ok(()) => {}
             Err(error) => self.stand_down(&error),
-        }
-    }
-
-    /// Takes everything that is committed and not in the log into the spool, however little it is. `false` if
-    /// something stays outside: nothing is in flight, a statement keeps the writer, or there is no room.
-    #[expect(dead_code, reason = "for a hand-over in an outage")]
-    pub(super) fn spool_the_rest(&mut self) -> Result<bool> {
-        let limits = self.spool_limits();
-        self.draft_ahead(&limits)?;
-        Ok(self.measure()?.unkept == 0)
-    }
-
-    /// Every slot that is made and not confirmed, with its exact bytes, in order.
-    #[expect(dead_code, reason = "for a hand-over in an outage")]
-    pub(super) fn pending(&mut self) -> Result<Vec<Arc<Prepared>>> {
-        let replica = self.replica()?;
-        let spooled: Vec<_> = replica.spool.slots().map(|slot| Arc::new(replica.spooled(slot))).collect();
-        let State::Leading(leading) = &self.state else { return Ok(spooled) };
-        Ok(if spooled.is_empty() { leading.prepared.iter().cloned().collect() } else { spooled })
-    }
-
-    /// Another node has created the slot with the bytes that it got from [`Replicator::pending`], and its own
-    /// PUT was answered with success: as if ours had been.
-    #[expect(dead_code, reason = "for a hand-over in an outage")]
-    pub(super) fn created_elsewhere(&mut self, txid: Txid) {
-        let State::Leading(leading) = &mut self.state else { return };
-        if !leading.over && leading.shipper.next_to_confirm() == Some(txid) {
-            // What is asked of the bucket meanwhile is answered too late.
-            self.operation += 1;
-            let effect = leading.shipper.handle(clock::now(), ShipperEvent::Created(txid));
-            self.follow_through(effect);
-            self.ship_on_time();
         }
     }
 
@@ -164,7 +132,7 @@ impl Replicator {
         });
         // A statement that runs for long is in the way: the next look tries again.
         let Some(Some(until)) = until.transpose()? else { return Ok(None) };
-        let author = Author { epoch, session: shared.session, now_ms: clock::wall_ms() };
+        let author = Author { epoch, session: shared.session, now_ms: shared.stamps.next() };
         let State::Leading(leading) = &mut self.state else { return Ok(None) };
         leading.cut = Some(Cut { until, author });
         Ok(leading.cut)

@@ -34,6 +34,7 @@ pub(super) enum Settled {
 impl Replicator {
     /// One look at the log: what is new is applied. Failures are reported and tried again.
     pub(super) fn look(&mut self) {
+        self.unreadable = false;
         self.next_look = clock::now() + self.shared.timing.pull;
         let prove = !self.shared.view.borrow().caught_up || self.looks.is_multiple_of(PROVE_EVERY);
         self.looks = self.looks.wrapping_add(1);
@@ -41,13 +42,48 @@ impl Replicator {
             None => self.bootstrap(),
             Some(_) => self.catch_up(prove).map(drop),
         };
-        match result {
+        match result.or_else(|error| self.pass_damage(error)) {
             Ok(()) => {
                 self.doubts = 0;
                 self.shared.recovered();
             }
             Err(error) => self.failed(error),
         }
+    }
+
+    /// A slot after this node's position is damaged, look after look: nobody makes it anew, but a compacted file
+    /// or a snapshot may cover it. If so, this node is now beyond it. Otherwise the error, or why that cannot be
+    /// told.
+    fn pass_damage(&mut self, error: Error) -> Result<()> {
+        if !std::mem::take(&mut self.unreadable) || self.doubts + 1 < MOST_DOUBTS {
+            return Err(error);
+        }
+        let before = self.replica()?.boundary().position;
+        // Whether the slot is our own cannot be told from its bytes.
+        if self.replica()?.has_frames_beyond()? {
+            return Err(error);
+        }
+        match self.rebuild(Save::Nothing) {
+            Ok(()) => {}
+            Err(other) if other.kind() == ErrorKind::Corrupt => return Err(error),
+            Err(other) => return Err(other),
+        }
+        let after = self.replica()?.boundary().position;
+        if after.txid == before.txid {
+            return Err(error);
+        }
+        tracing::warn!(
+            from = before.txid.get(),
+            to = after.txid.get(),
+            "went past damage of the log: {error}"
+        );
+        Ok(())
+    }
+
+    /// Notes that a slot was there and cannot be read.
+    fn spoiled(&mut self, error: Error) -> Error {
+        self.unreadable = error.kind() == ErrorKind::Corrupt;
+        error
     }
 
     /// Reads the log to its end and applies it. With `prove`, gives the end that the floor has proven.
@@ -58,12 +94,15 @@ impl Replicator {
         self.stop_writers()?;
         self.replica()?.stop_leading()?;
         if let Settled::Tail = self.settle()? {
+            self.may_have_a_tail()?;
+            self.shared.confirmations.settled(true);
             let position = self.replica()?.boundary().position;
             self.verify(position)?;
             self.shared.see(|view| view.caught_up = true);
             return Ok(Some(position));
         }
         self.replica()?.follow()?;
+        self.shared.confirmations.settled(false);
         self.replica()?.ensure_generation()?;
         self.finish_founding()?;
         let group_bytes = GROUP_BYTES.min(self.shared.timing.wal_cap / 4);
@@ -78,8 +117,12 @@ impl Replicator {
                 CatchUpEffect::Fetch(txid) => match self.fetch_slot(txid) {
                     Err(error) => {
                         // Kept, or reads that fail now and then would hold up a follower for ever.
-                        self.apply(&slots)?;
-                        return Err(error);
+                        let applied = self.apply(&slots);
+                        return Err(self.spoiled(applied.err().unwrap_or(error)));
+                    }
+                    Ok(Some(slot)) if slot.facts.is_foreign_tool() => {
+                        self.take_foreign_slots()?;
+                        return self.catch_up(prove);
                     }
                     Ok(Some(slot)) => {
                         let found = CatchUpEvent::Found(slot.facts, slot.body.size());
@@ -89,7 +132,7 @@ impl Replicator {
                     Ok(None) => reader.handle(CatchUpEvent::Missing)?,
                 },
                 CatchUpEffect::Apply(_) => {
-                    self.apply(&slots)?;
+                    self.apply(&slots).map_err(|error| self.spoiled(error))?;
                     slots.clear();
                     reader.handle(CatchUpEvent::Applied)?
                 }
@@ -97,7 +140,7 @@ impl Replicator {
                     self.shared.see(|view| view.behind_since = None);
                     return Ok(None);
                 }
-                CatchUpEffect::ReadFloor => {
+                CatchUpEffect::ReadFloor | CatchUpEffect::CheckFence => {
                     let floor = self.wait(self.shared.log.floor())?;
                     reader.handle(CatchUpEvent::Floor(floor))?
                 }
@@ -133,8 +176,24 @@ impl Replicator {
                 return Err(Error::corrupt(message));
             }
         }
+        self.refuse_hole(position)?;
         self.verified = Some(position.txid);
         Ok(())
+    }
+
+    /// A slot that is not there is the end of the log only if there is nothing beyond it. A listing may lag,
+    /// so that it shows nothing proves nothing; what it shows is there.
+    fn refuse_hole(&mut self, position: Position) -> Result<()> {
+        let Some(beyond) = self.wait(self.shared.log.first_slot_after(position.txid))? else { return Ok(()) };
+        let next = position.txid.next();
+        if beyond == next
+            || self.fetch_slot(next)?.is_some()
+            || self.wait(self.shared.log.floor())?.covers(next)
+        {
+            // It came meanwhile: the next look finds it.
+            return Ok(());
+        }
+        Err(Error::corrupt(format!("slot {next} is missing from the log, and slot {beyond} is there")))
     }
 
     /// Judges the frames beyond the boundary until they are accounted for, or are our own tail at the end
@@ -142,19 +201,22 @@ impl Replicator {
     pub(super) fn settle(&mut self) -> Result<Settled> {
         loop {
             let replica = self.replica()?;
-            let txid = replica.boundary().position.txid;
+            let Position { txid, epoch, .. } = replica.boundary().position;
             let questions = replica.has_tail()? || replica.has_intents();
             if !questions {
                 return Ok(Settled::Clean);
             }
             let next = self.fetch_slot(txid.next())?;
-            if next.is_none() && self.wait(self.shared.log.floor())?.covers(txid.next()) {
+            // Below the floor neither an absence nor a fence tells anything.
+            let doubtful = next.as_ref().is_none_or(|next| next.facts.epoch > epoch);
+            if doubtful && self.wait(self.shared.log.floor())?.covers(txid.next()) {
                 self.rebuild(Save::Tail)?;
                 continue;
             }
             if let Some(next) = &next {
                 if next.facts.is_foreign_tool() {
-                    return Err(self.written_by_another_tool());
+                    self.take_foreign_slots()?;
+                    continue;
                 }
                 // Before anybody is told of a position beyond it: a bookmark of ours may be lost.
                 self.shared.epoch_began(next.facts.epoch, next.facts.txid);
@@ -173,10 +235,11 @@ impl Replicator {
     fn redo(&mut self) -> Result<()> {
         let mut slots: Vec<SlotFile> = Vec::new();
         let mut bytes = 0;
-        let mut txid = self.replica()?.boundary().position.txid.next();
+        let first = self.replica()?.boundary().position.txid.next();
+        let mut txid = first;
         while let Some(slot) = self.fetch_slot(txid)? {
             if slot.facts.is_foreign_tool() {
-                return Err(self.written_by_another_tool());
+                return self.take_foreign_slots();
             }
             self.shared.epoch_began(slot.facts.epoch, slot.facts.txid);
             bytes += slot.body.size();
@@ -185,6 +248,10 @@ impl Replicator {
             if bytes > 16 * GROUP_BYTES {
                 return self.rebuild(Save::Differences);
             }
+        }
+        if self.wait(self.shared.log.floor())?.covers(first) {
+            // Slots are missing, and what is there may be anybody's.
+            return self.rebuild(Save::Differences);
         }
         if !self.replica()?.apply_over_residue(&slots)? {
             return self.rebuild(Save::Differences);
@@ -199,7 +266,7 @@ impl Replicator {
         let before = self.replica()?.boundary().position;
         let staged = super::log::Staged::new(self.shared.files.staging("rebuild.db"));
         let restored = self
-            .wait(self.shared.log.restore(staged.path(), None))?
+            .wait(self.shared.log.restore(staged.path()))?
             .ok_or_else(|| Error::corrupt("the log has a genesis and no slot: it cannot be followed"))?;
         if restored.position.txid < before.txid {
             return Err(Error::corrupt(format!(
@@ -207,9 +274,7 @@ impl Replicator {
                 restored.position.txid
             )));
         }
-        if restored.foreign {
-            return Err(self.written_by_another_tool());
-        }
+        self.accept(&restored)?;
         // What this node had seen before tells nothing of the slots that it skips now.
         self.shared.epochs_from(restored.position);
         let known = self.replica()?.known_position();
@@ -292,7 +357,11 @@ impl Replicator {
     }
 
     pub(super) fn fetch_slot(&self, txid: Txid) -> Result<Option<SlotFile>> {
-        self.wait(self.shared.log.slot(txid))
+        let slot = self.wait(self.shared.log.slot(txid))?;
+        if let Some(slot) = &slot {
+            self.shared.stamps.saw(slot.header.timestamp_ms);
+        }
+        Ok(slot)
     }
 
     pub(super) fn ask_checkpoint(&self) {

@@ -12,8 +12,8 @@ use super::rewind::Save;
 use super::shared::Connections;
 use crate::election::Tenure;
 use crate::replication::{Genesis, PutAnswer, Record, RecordKind, Shipper};
-use crate::sqlite::{PoolOptions, ReadPool, Writer, WriterOptions, create_database};
-use crate::types::{DatabaseId, Epoch, Error, ErrorKind, Position, Result, Txid};
+use crate::sqlite::{Acknowledge, Hooks, PoolOptions, ReadPool, Writer, WriterOptions, create_database};
+use crate::types::{DatabaseId, Durability, Epoch, Error, ErrorKind, Position, Result, Txid};
 use crate::wal::WalPoint;
 
 /// What a node needs to get its database.
@@ -24,6 +24,8 @@ pub(super) struct Bootstrap {
     pub(super) pool: PoolOptions,
     /// Take a database without local state as this log's continuation.
     pub(super) adopt: bool,
+    /// Never lead: commits of its own are a mistake.
+    pub(super) read_only: bool,
     /// A new database's id, if this node founds one.
     pub(super) new_id: DatabaseId,
 }
@@ -119,7 +121,7 @@ impl Replicator {
         }
         self.identify(&genesis)?;
         self.open_connections()?;
-        let author = Author { epoch, session: self.shared.session, now_ms: clock::wall_ms() };
+        let author = Author { epoch, session: self.shared.session, now_ms: self.shared.stamps.next() };
         let start = Position { txid: Txid::ZERO, chain: genesis.chain(), epoch: Epoch::ZERO };
         let prepared = self.replica()?.draft_base(start, author)?;
         let shipper = self.fence_base(tenure, epoch, &prepared)?;
@@ -137,11 +139,6 @@ impl Replicator {
         if self.wait(self.shared.log.genesis())?.is_some() {
             return Ok(());
         }
-        if self.bootstrap.adopt {
-            let message = "going on from another tool's log (`adopt` on its prefix) is not implemented yet: \
-                           restore it, and start a log of its own from the copy";
-            return Err(Error::new(ErrorKind::NotImplemented, message));
-        }
         Err(self.written_by_another_tool())
     }
 
@@ -149,7 +146,10 @@ impl Replicator {
     fn open_replica(&mut self) -> Result<()> {
         self.open_connections()?;
         match Replica::open(Arc::clone(self.files()))? {
-            Opened::Proven(replica) => self.replica = Some(replica),
+            Opened::Proven(replica) => {
+                self.replica = Some(replica);
+                self.take_what_was_added()?;
+            }
             Opened::Unproven(replica) => {
                 self.replica = Some(replica);
                 let end = self.wait(self.shared.log.slot(Txid::new(1)))?;
@@ -187,14 +187,12 @@ impl Replicator {
     /// Gets the database from the log.
     fn restore(&mut self, genesis: &Genesis) -> Result<()> {
         let staged = Staged::new(self.files().staging("restore.db"));
-        let restored = self.wait(self.shared.log.restore(staged.path(), None))?;
+        let restored = self.wait(self.shared.log.restore(staged.path()))?;
         let Some(restored) = restored else {
             let message = "the log has a genesis and no slot yet: its founder has not finished";
             return Err(Error::new(ErrorKind::LeaderUnavailable, message));
         };
-        if restored.foreign {
-            return Err(self.written_by_another_tool());
-        }
+        self.accept(&restored)?;
         self.files().remove_database()?;
         self.files().remove_journal()?;
         self.identify(genesis)?;
@@ -289,12 +287,19 @@ impl Replicator {
                 shared.hint();
             }
         });
+        let acknowledge: Option<Acknowledge> = match self.shared.settings.durability {
+            Durability::Cloud => {
+                let confirmations = Arc::clone(&self.shared.confirmations);
+                Some(Arc::new(move |newest| confirmations.wait(newest)))
+            }
+            Durability::Continuous { .. } | Durability::Checkpoint { .. } => None,
+        };
         let clock: crate::sqlite::Clock = Arc::new(clock::now);
         let writer = Writer::open(
             self.bootstrap.writer.clone(),
             Arc::clone(&self.shared.gate),
             Arc::clone(&clock),
-            on_commit,
+            Hooks { on_commit, acknowledge },
         )?;
         let pool = ReadPool::new(self.bootstrap.pool.clone(), clock);
         let _ = self.shared.database.set(Connections { writer, pool });

@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 use super::clock;
 use super::draft::Prepared;
 use super::draft_ahead::{Behind, Cut};
+use super::relay::Road;
 use super::replica::Replica;
 use super::replicator::{Replicator, State};
 use super::shared::Message;
@@ -27,6 +28,8 @@ pub(super) struct Leading {
     pub(super) behind: bool,
     /// Something went wrong and the lease is being released: nothing more is shipped.
     pub(super) over: bool,
+    /// How the bucket is asked.
+    pub(super) road: Road,
     /// What is cut and not drafted yet.
     pub(super) cut: Option<Cut>,
     /// Before that nothing is spooled.
@@ -82,6 +85,7 @@ impl Replicator {
         self.hurry();
         self.watch_wal();
         self.finish_drains();
+        self.watch_outage();
     }
 
     /// Ships without waiting for the interval while somebody waits for everything to be shipped.
@@ -113,7 +117,8 @@ impl Replicator {
         }
         match &error {
             Some(error) => self.shared.degraded(error),
-            None => self.shared.recovered(),
+            None if leading.road.is_direct() => self.shared.recovered(),
+            None => self.outage.answered(&event),
         }
         let effect = leading.shipper.handle(clock::now(), event);
         self.follow_through(effect);
@@ -146,39 +151,43 @@ impl Replicator {
                 let prepared = prepared.ok_or_else(|| {
                     Error::new(ErrorKind::Internal, "a slot is to be sent and not prepared")
                 })?;
-                let log = self.shared.log.clone();
+                let road = leading.road.clone();
+                self.outage.sends(&road);
                 self.spawn(async move {
-                    let (answer, error) = log.create_slot(txid, prepared.body(), prepared.timestamp_ms).await;
+                    let (answer, error) = road.create_slot(txid, &prepared).await;
                     (ShipperEvent::Put(answer), error)
                 });
                 Ok(None)
             }
             ShipperEffect::ReadSlot(txid) => {
-                let log = self.shared.log.clone();
+                let road = leading.road.clone();
                 self.spawn(async move {
-                    match log.slot(txid).await {
-                        Ok(slot) => (ShipperEvent::Slot(slot.map(|slot| slot.facts)), None),
+                    match road.slot(txid).await {
+                        Ok(slot) => (ShipperEvent::Slot(slot), None),
                         Err(error) => (ShipperEvent::ReadFailed, Some(error)),
                     }
                 });
                 Ok(None)
             }
             ShipperEffect::ReadFloor => {
-                let log = self.shared.log.clone();
+                let (road, txid) = (leading.road.clone(), leading.shipper.confirmed().txid.next());
                 self.spawn(async move {
-                    match log.floor().await {
+                    match road.floor(txid).await {
                         Ok(floor) => (ShipperEvent::Floor(floor), None),
                         Err(error) => (ShipperEvent::ReadFailed, Some(error)),
                     }
                 });
                 Ok(None)
             }
-            ShipperEffect::Confirmed(_) => {
+            ShipperEffect::Confirmed(position) => {
+                let direct = leading.road.is_direct();
                 let prepared = leading.prepared.take();
                 if let (Some(prepared), Some(replica)) = (prepared, self.replica.as_mut()) {
                     replica.confirm(&prepared)?;
                 }
                 self.moved();
+                self.shared.confirmations.confirm(position.txid);
+                self.confirmed_on(direct);
                 Ok(None)
             }
             ShipperEffect::Fenced(slot) => {
@@ -186,6 +195,7 @@ impl Replicator {
                 leading.over = true;
                 tracing::warn!(slot = slot.txid.get(), epoch = slot.epoch.get(), "fenced");
                 self.shared.gate.shut_tenure(tenure.0, Shut::Fenced { leader: None });
+                self.shared.confirmations.lose();
                 self.shared.tell_election(Event::Fenced { tenure, by: slot.epoch });
                 Ok(None)
             }
@@ -305,6 +315,7 @@ impl Replicator {
         leading.over = true;
         self.shared.degraded(error);
         self.shared.gate.shut_tenure(tenure.0, Shut::NotLeader { leader: None });
+        self.shared.confirmations.end();
         self.shared.tell_election(Event::Stalled { tenure });
     }
 }

@@ -3,10 +3,12 @@ use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::object_reader::persistently;
+use super::patience::body_bytes;
+pub(super) use super::patience::{limited, limited_for};
 use crate::bucket::{Body, Bucket, Key, Layout, Put, PutMode, PutOptions, Range};
 use crate::ltx::{Decoder, Header};
 use crate::replication::{Facts, Floor, Genesis, LogFile, PutAnswer, SlotFacts};
@@ -116,11 +118,28 @@ impl Log {
         timestamp_ms: i64,
     ) -> (PutAnswer, Option<Error>) {
         let options = PutOptions { mode: PutMode::Create, timestamp_ms: Some(timestamp_ms), in_parts: false };
-        match limited(self.bucket.put(&self.key(&Key::slot(txid)), body, options)).await {
+        let (bytes, key) = (body_bytes(&body), self.key(&Key::slot(txid)));
+        match limited_for(bytes, self.bucket.put(&key, body, options)).await {
             Ok(Put::Stored(_)) => (PutAnswer::Stored, None),
             Ok(Put::Refused) => (PutAnswer::Refused, None),
             Err(error) => (PutAnswer::Ambiguous, Some(error)),
         }
+    }
+
+    /// Creates an object that no other call names, deletes it, and reads: this node can do now what a leader
+    /// has to. A crash leaves a few bytes below `_probe/`.
+    pub(crate) async fn prove(&self, name: String) -> Result<()> {
+        let key = self.key(&Key::Probe(name));
+        let body = Body::Bytes(Bytes::from_static(b"proof"));
+        let Put::Stored(version) =
+            limited(self.bucket.put(&key, body, PutOptions::new(PutMode::Create))).await?
+        else {
+            return Err(Error::new(ErrorKind::StoreUnfit, format!("{key} exists, which nobody created")));
+        };
+        if let Err(error) = limited(self.bucket.delete(&key, Some(&version))).await {
+            tracing::debug!(%error, "a proof stays behind");
+        }
+        self.floor().await.map(drop)
     }
 
     /// What is kept beside the file; `None` for a slot, and for a file of another tool.
@@ -134,60 +153,114 @@ impl Log {
     }
 
     /// Every file of the log above the floor: compactions and snapshots first, slots last, so that a slot
-    /// that was compacted meanwhile is not missed.
+    /// that was compacted meanwhile is not missed. A request that fails is made again some times.
     pub(crate) async fn list(&self) -> Result<Vec<LogFile>> {
         let mut files = Vec::new();
         for level in (0..=9).rev() {
-            let prefix = Key::level_prefix(level, &self.root, self.layout);
-            let mut after: Option<String> = None;
-            loop {
-                let page = limited(self.bucket.list(&prefix, after.as_deref())).await?;
-                for object in &page.objects {
-                    let key = Key::parse_file(&object.key, level, &self.root, self.layout);
-                    if let Some(Key::File { level, min, max }) = key {
-                        files.push(LogFile {
-                            level,
-                            min,
-                            max,
-                            size: object.size,
-                            modified_ms: object.last_modified_ms,
-                        });
-                    }
-                }
-                after = page.objects.last().map(|object| object.key.clone());
-                if !page.more || after.is_none() {
-                    break;
-                }
-            }
+            files.extend(self.list_level(level, Txid::ZERO).await?);
         }
-        let floor = self.floor().await?;
+        let floor = persistently(|| self.floor()).await?;
         files.retain(|file| file.level > 0 || !floor.covers(file.max));
         Ok(files)
     }
 
-    /// A file of a listing, whole.
-    pub(crate) async fn fetch(&self, file: &LogFile) -> Result<Fetched> {
-        let key = self.key(&Key::File { level: file.level, min: file.min, max: file.max });
-        let gone = || Error::new(ErrorKind::StoreUnavailable, format!("{key} was deleted while it was read"));
-        self.fetch_key(&key).await?.ok_or_else(gone)
+    /// The files of a level that begin after this slot, also slots below the floor.
+    pub(crate) async fn list_level(&self, level: u8, after: Txid) -> Result<Vec<LogFile>> {
+        Ok(self.list_folder(level, after).await?.into_iter().filter_map(|(_, file)| file).collect())
+    }
+
+    /// Every object in the folder of a level beyond this slot, by key, with the file that it is.
+    pub(super) async fn list_folder(&self, level: u8, after: Txid) -> Result<Vec<(String, Option<LogFile>)>> {
+        let prefix = Key::level_prefix(level, &self.root, self.layout);
+        let last = Key::File { level, min: after, max: Txid::new(u64::MAX) };
+        let mut after = Some(self.key(&last)).filter(|_| after > Txid::ZERO);
+        let mut found = Vec::new();
+        loop {
+            let request = || limited(self.bucket.list(&prefix, after.as_deref()));
+            let page = persistently(request).await?;
+            after = page.objects.last().map(|object| object.key.clone());
+            for object in page.objects {
+                let file = match Key::parse_file(&object.key, level, &self.root, self.layout) {
+                    Some(Key::File { level, min, max }) => {
+                        let (size, modified_ms) = (object.size, object.last_modified_ms);
+                        Some(LogFile { level, min, max, size, modified_ms })
+                    }
+                    _ => None,
+                };
+                found.push((object.key, file));
+            }
+            if !page.more || after.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// The keys of objects below the root that are no part of a log, as many as `most`. Where the root is
+    /// empty, only those in the folders of the levels: others belong to somebody else.
+    pub(super) async fn unknown_keys(&self, most: usize) -> Result<Vec<String>> {
+        let level = |level| Key::level_prefix(level, &self.root, self.layout);
+        let folders =
+            if self.root.is_empty() { (0..=9).map(level).collect() } else { vec![self.root.clone()] };
+        let mut unknown = Vec::new();
+        for prefix in folders {
+            let mut after: Option<String> = None;
+            loop {
+                let page = persistently(|| limited(self.bucket.list(&prefix, after.as_deref()))).await?;
+                after = page.objects.last().map(|object| object.key.clone());
+                let keys = page.objects.into_iter().map(|object| object.key);
+                unknown.extend(keys.filter(|key| Key::parse(key, &self.root, self.layout).is_none()));
+                if !page.more || after.is_none() || unknown.len() >= most {
+                    break;
+                }
+            }
+        }
+        unknown.truncate(most);
+        Ok(unknown)
+    }
+
+    /// The slot as a listing would name it; `None` if there is no such object.
+    pub(super) async fn slot_name(&self, txid: Txid) -> Result<Option<LogFile>> {
+        let key = self.key(&Key::slot(txid));
+        let first = Range::Part { offset: 0, length: 1 };
+        let object = limited(self.bucket.get(&key, first)).await?;
+        Ok(object.map(|object| LogFile {
+            level: 0,
+            min: txid,
+            max: txid,
+            size: object.size,
+            modified_ms: object.last_modified_ms,
+        }))
+    }
+
+    /// The first slot beyond `txid` that a listing shows: one request.
+    pub(crate) async fn first_slot_after(&self, txid: Txid) -> Result<Option<Txid>> {
+        let prefix = Key::level_prefix(0, &self.root, self.layout);
+        let page = limited(self.bucket.list(&prefix, Some(&self.key(&Key::slot(txid))))).await?;
+        let slots = page.objects.iter().filter_map(|object| {
+            match Key::parse_file(&object.key, 0, &self.root, self.layout)? {
+                Key::File { min, max, .. } if min > txid && min == max => Some(min),
+                _ => None,
+            }
+        });
+        Ok(slots.min())
     }
 
     async fn fetch_key(&self, key: &str) -> Result<Option<Fetched>> {
         let range = Range::Part { offset: 0, length: PIECE };
-        let Some(first) = limited(self.bucket.get(key, range)).await? else { return Ok(None) };
+        let Some(first) = limited_for(PIECE, self.bucket.get(key, range)).await? else { return Ok(None) };
         if first.body.len() as u64 == first.size {
             return Ok(Some(Fetched::Memory(first.body)));
         }
-        let number = self.staged.fetch_add(1, Ordering::Relaxed);
-        let staged = Staged(self.staging.join(format!(".fetch-{}-{number}", std::process::id())));
+        let staged = Staged(self.staging_file("fetch"));
         let doing = || format!("staging {key}");
         let mut file = File::create(&staged.0).map_err(|e| Error::io(doing(), e))?;
         write(&mut file, &first.body).map_err(|e| Error::io(doing(), e))?;
         let mut offset = first.body.len() as u64;
         while offset < first.size {
             let range = Range::Part { offset, length: PIECE };
-            let part =
-                limited(self.bucket.get(key, range)).await?.filter(|part| part.version == first.version);
+            let part = limited_for(PIECE, self.bucket.get(key, range))
+                .await?
+                .filter(|part| part.version == first.version);
             let Some(part) = part.filter(|part| !part.body.is_empty()) else {
                 let message = format!("{key} changed while it was read");
                 return Err(Error::new(ErrorKind::StoreUnavailable, message));
@@ -198,7 +271,29 @@ impl Log {
         Ok(Some(Fetched::Staged(staged, offset)))
     }
 
-    fn key(&self, key: &Key) -> String {
+    /// A part of an object; `None` if there is none.
+    pub(super) async fn part(&self, key: &Key, range: Range) -> Result<Option<Bytes>> {
+        Ok(limited(self.bucket.get(&self.key(key), range)).await?.map(|object| object.body))
+    }
+
+    /// The bucket.
+    pub(super) fn bucket(&self) -> &Arc<dyn Bucket> {
+        &self.bucket
+    }
+
+    /// The key of a file of a listing.
+    pub(super) fn file_key(&self, file: &LogFile) -> String {
+        self.key(&Key::File { level: file.level, min: file.min, max: file.max })
+    }
+
+    /// A path for something that goes with its owner.
+    pub(super) fn staging_file(&self, what: &str) -> PathBuf {
+        let number = self.staged.fetch_add(1, Ordering::Relaxed);
+        self.staging.join(format!(".{what}-{}-{number}", std::process::id()))
+    }
+
+    /// Where an object of the log is.
+    pub(super) fn key(&self, key: &Key) -> String {
         key.path(&self.root, self.layout)
     }
 }
@@ -206,16 +301,6 @@ impl Log {
 /// Writes while the runtime's other tasks go on elsewhere: a slow disk must not delay a renewal of the lease.
 fn write(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     tokio::task::block_in_place(|| file.write_all(bytes))
-}
-
-/// Answers of the bucket are waited for so long, then the request counts as failed.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-
-async fn limited<T>(request: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(ANSWER_TIMEOUT, request).await.unwrap_or_else(|_| {
-        let message = format!("the bucket did not answer within {ANSWER_TIMEOUT:?}");
-        Err(Error::new(ErrorKind::StoreUnavailable, message))
-    })
 }
 
 impl Staged {

@@ -34,6 +34,19 @@ impl Peers {
         peers.insert(node, peer);
     }
 
+    /// The followers that reported within `fresh`, the furthest first; no more than `most`.
+    pub(crate) fn fresh(&self, now: Monotonic, fresh: Duration, most: usize) -> Vec<(NodeId, Peer)> {
+        let peers = self.0.lock();
+        let mut followers: Vec<(NodeId, Peer)> = peers
+            .iter()
+            .filter(|(_, peer)| now.since(peer.seen) <= fresh)
+            .map(|(node, peer)| (node.clone(), peer.clone()))
+            .collect();
+        followers.sort_by_key(|(_, peer)| std::cmp::Reverse((peer.position.txid, peer.seen)));
+        followers.truncate(most);
+        followers
+    }
+
     /// The follower to hand over to: the named one, or the one that is furthest, among those that reported
     /// within `fresh`.
     pub(crate) fn successor(
@@ -80,6 +93,10 @@ mod tests {
         assert_eq!(of(None).as_deref(), Some("c"));
         assert_eq!(of(Some("a")).as_deref(), Some("a"));
         assert_eq!(of(Some("b")), None);
+        let able = |most| -> Vec<String> {
+            peers.fresh(now, fresh, most).into_iter().map(|(node, _)| node.to_string()).collect()
+        };
+        assert_eq!((able(9), able(1)), (vec!["c".into(), "a".into()], vec!["c".into()]));
     }
 
     #[test]

@@ -4,13 +4,16 @@ use std::time::Duration;
 use super::clock;
 use super::draft::Author;
 use super::lead::Leading;
+use super::patience::{body_bytes, transfer_time};
+use super::relay::Road;
 use super::replicator::{Replicator, State};
 use crate::election::{Event, Tenure};
-use crate::replication::{Pace, Shipper, ShipperEffect, ShipperEvent};
+use crate::replication::{Pace, PutAnswer, Shipper, ShipperEffect, ShipperEvent};
 use crate::types::{Bookmark, Epoch, Error, ErrorKind, Monotonic, Result, Txid};
 
-/// A promotion that has not ended after so long is given up: a lease without progress wedges the cluster.
-/// Catching up far behind counts as progress, because every applied group starts the time anew.
+/// A promotion whose fence makes no progress for so long, and for what its bytes take, is given up: a lease
+/// without progress wedges the cluster. A definite answer to the PUT is progress; catching up has no limit, since
+/// it ends by itself or with an error.
 const PROMOTION_TIMEOUT: Duration = Duration::from_secs(60);
 
 enum Shipped {
@@ -53,6 +56,7 @@ impl Replicator {
         loop {
             self.still_holding(tenure)?;
             if self.replica.is_none() {
+                self.found_on_foreign_log()?;
                 self.bootstrap()?;
             }
             // A slot 1 of ours may have arrived after all: then the log is founded.
@@ -101,7 +105,7 @@ impl Replicator {
     /// Creates the epoch's first slot: what we committed and never shipped, if it sits exactly on the tail;
     /// otherwise page 1 as of the tail.
     fn fence(&mut self, tenure: Tenure, epoch: Epoch) -> Result<Fence> {
-        let author = Author { epoch, session: self.shared.session, now_ms: clock::wall_ms() };
+        let author = Author { epoch, session: self.shared.session, now_ms: self.shared.stamps.next() };
         let replica = self.replica()?;
         replica.ensure_generation()?;
         let published = replica.published()?;
@@ -116,7 +120,8 @@ impl Replicator {
         epoch: Epoch,
         prepared: &super::draft::Prepared,
     ) -> Result<Fence> {
-        let deadline = clock::now() + PROMOTION_TIMEOUT;
+        let mut deadline = clock::now() + PROMOTION_TIMEOUT + transfer_time(body_bytes(&prepared.body()));
+        let mut answered = false;
         let before = self.replica()?.boundary().position;
         let mut shipper = Shipper::new(epoch, before, Pace::of(self.shared.settings.durability));
         let mut next = shipper.handle(clock::now(), ShipperEvent::Flush);
@@ -133,6 +138,10 @@ impl Replicator {
                     let (answer, error) = self.wait(async { Ok(put.await) })?;
                     if let Some(error) = error {
                         self.shared.degraded(&error);
+                    }
+                    // Once, or a store that refuses a slot and does not have it would be asked for ever.
+                    if answer != PutAnswer::Ambiguous && !std::mem::replace(&mut answered, true) {
+                        deadline = deadline.max(clock::now() + PROMOTION_TIMEOUT);
                     }
                     ShipperEvent::Put(answer)
                 }
@@ -177,10 +186,13 @@ impl Replicator {
         let writer = &shared.connections()?.writer;
         writer.cut(|open| *open = Bookmark { epoch, txid: confirmed.txid.next() });
         self.limit_writers();
+        shared.confirmations.begin(epoch, confirmed.txid);
         self.replica()?.lead()?;
+        // Whose the slot is before that it is confirmed: who waits for another leader's write in it must not
+        // take this one for it.
+        shared.epoch_began(epoch, confirmed.txid);
         self.moved();
         shared.see(|view| view.epoch = epoch);
-        shared.epoch_began(epoch, confirmed.txid);
         self.state = State::Leading(Box::new(Leading {
             tenure,
             epoch,
@@ -190,10 +202,12 @@ impl Replicator {
             stalled: false,
             behind: false,
             over: false,
+            road: Road::Direct(shared.log.clone()),
             cut: None,
             spool_again: Monotonic::default(),
         }));
         shared.tell_election(Event::Promoted { tenure });
+        super::upkeep::start(&shared, tenure, &self.tokio);
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use super::checkpoints::Checkpoints;
 use super::clock;
 use super::found::Bootstrap;
 use super::lead::Leading;
+use super::outage::Outage;
 use super::replica::Replica;
 use super::shared::{Message, Shared};
 use crate::types::{Error, ErrorKind, Monotonic, Result, Txid};
@@ -32,8 +33,12 @@ pub(super) struct Replicator {
     pub(super) operation: u64,
     /// How many looks in a row found the log damaged.
     pub(super) doubts: u32,
+    /// Whether the last of them met a slot that is damaged.
+    pub(super) unreadable: bool,
     /// The slot of our position that was last read back from the log.
     pub(super) verified: Option<Txid>,
+    /// What is done while the bucket gives no answers.
+    pub(super) outage: Outage,
 }
 
 /// What the thread does at the moment.
@@ -59,6 +64,9 @@ impl Drop for StopOnPanic {
 
 /// While there is something unshipped, the WAL is looked at this often.
 const WATCH: Duration = Duration::from_millis(20);
+
+/// Otherwise so often, for what nobody told of: a commit of another process.
+const IDLE: Duration = Duration::from_secs(1);
 
 impl Replicator {
     /// Runs until it is closed.
@@ -90,6 +98,7 @@ impl Replicator {
             }
             Message::Answer { operation, event, error } => self.answered(operation, event, error),
             Message::Checkpointed(result) => self.checkpointed(result),
+            Message::Proven(proofs) => self.proven(proofs),
             Message::Drain { reply } => self.drain(reply),
             Message::Close { .. } => unreachable!("BUG: the loop ends before"),
         }
@@ -109,7 +118,7 @@ impl Replicator {
             State::Stopped => clock::now() + Duration::from_secs(60),
             State::Leading(leading) => {
                 let idle = !leading.is_busy();
-                clock::now() + if idle { self.shared.timing.ship.min(Duration::from_secs(1)) } else { WATCH }
+                clock::now() + if idle { IDLE } else { WATCH }
             }
         }
     }
@@ -122,6 +131,8 @@ impl Replicator {
         {
             leading.fail_drains("the leadership ended before everything was shipped");
         }
+        self.shared.confirmations.end();
+        self.outage.ended();
         // Whatever was asked for in this leadership is answered too late from now on.
         self.operation += 1;
         self.next_look = clock::now();
@@ -147,6 +158,7 @@ impl Replicator {
         if let State::Leading(leading) = std::mem::replace(&mut self.state, State::Stopped) {
             leading.fail_drains("the database was closed");
         }
+        self.shared.confirmations.end();
         // Its thread must not touch the main file any more when that is written down.
         if let Some(checkpoints) = self.checkpoints.take() {
             checkpoints.stop();
@@ -175,7 +187,7 @@ impl Replicator {
         self.replica.as_mut().ok_or_else(|| Error::new(ErrorKind::Internal, "there is no replica yet"))
     }
 
-    fn drain(&mut self, reply: oneshot::Sender<Result<()>>) {
+    pub(super) fn drain(&mut self, reply: oneshot::Sender<Result<()>>) {
         match &mut self.state {
             State::Leading(leading) => {
                 leading.drains.push(reply);

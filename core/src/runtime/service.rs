@@ -5,12 +5,14 @@ use async_trait::async_trait;
 
 use super::blocking::run_blocking;
 use super::clock;
+use super::confirmations::LocalReader;
 use super::peers::Peer;
 use super::shared::Shared;
 use crate::election::Event;
 use crate::server::Service;
 use crate::server::wire::{
-    CampaignRequest, FollowRequest, FollowResponse, QueryRequest, WriteRequest, WriteResponse,
+    CampaignRequest, FollowRequest, FollowResponse, LookUpRequest, LookUpResponse, ProveRequest,
+    QueryRequest, RelayRequest, RelayResponse, WriteRequest, WriteResponse,
 };
 use crate::types::{Error, ErrorKind, ReadOptions, Result, Role, Rows, Status};
 
@@ -30,7 +32,7 @@ impl Service for NodeService {
         run_blocking(move || {
             let timeout = Some(request.timeout.unwrap_or(Duration::from_secs(60)));
             let options = ReadOptions { timeout, ..ReadOptions::default() };
-            shared.connections()?.pool.query(&request.sql, &request.params, &options)
+            LocalReader::new(&shared).read(|pool| pool.query(&request.sql, &request.params, &options))
         })
         .await
     }
@@ -56,6 +58,18 @@ impl Service for NodeService {
     async fn campaign(&self, _request: CampaignRequest) -> Result<()> {
         self.0.tell_election(Event::Look);
         Ok(())
+    }
+
+    async fn prove(&self, request: ProveRequest) -> Result<()> {
+        super::relay::prove(&self.0, &request).await
+    }
+
+    async fn relay(&self, request: RelayRequest) -> Result<RelayResponse> {
+        super::relay::relay(&self.0, request).await
+    }
+
+    async fn look_up(&self, request: LookUpRequest) -> Result<LookUpResponse> {
+        super::relay::look_up(&self.0, request).await
     }
 
     fn status(&self) -> Status {

@@ -7,16 +7,18 @@ use std::time::Duration;
 use tokio::sync::{mpsc as tokio_mpsc, oneshot, watch};
 
 use super::clock;
+use super::confirmations::Confirmations;
 use super::events::Events;
 use super::local_files::LocalFiles;
 use super::log::Log;
 use super::peers::Peers;
+use super::stamps::Stamps;
 use crate::election::{self, Tenure};
-use crate::replication::ShipperEvent;
+use crate::replication::{Proof, ShipperEvent};
 use crate::sqlite::{CheckpointProgress, Gate, ReadPool, Shut, Writer};
 use crate::types::{
-    Bookmark, Compaction, Durability, Epoch, Error, ErrorKind, Monotonic, NodeId, Position, Result,
-    Retention, Role, SessionId, Status, Txid,
+    Bookmark, Compaction, Durability, Epoch, Error, ErrorKind, LocalReads, Monotonic, NodeId, Position,
+    Result, Retention, Role, SessionId, Status, Txid,
 };
 
 /// What all parts of a node share. Decisions are made by the lease task and the replicator; others read the
@@ -32,6 +34,8 @@ pub(crate) struct Shared {
     pub(super) settings: Settings,
     pub(super) events: Events,
     pub(super) peers: Peers,
+    pub(super) confirmations: Arc<Confirmations>,
+    pub(super) stamps: Stamps,
     /// The connections, from when there is a database at the path.
     pub(super) database: OnceLock<Connections>,
     pub(super) view: watch::Sender<View>,
@@ -56,6 +60,10 @@ pub(crate) struct Connections {
 pub(crate) struct Settings {
     /// What an acknowledged write has survived.
     pub(crate) durability: Durability,
+    /// What reads may see of it before.
+    pub(crate) local_reads: LocalReads,
+    /// How long anybody waits for a slot to be confirmed.
+    pub(crate) confirm_timeout: Duration,
     /// Levels and snapshots.
     pub(crate) compaction: Compaction,
     /// What is kept.
@@ -69,8 +77,6 @@ pub(crate) struct Settings {
 /// How often and how long.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timing {
-    /// The longest time between two shipments.
-    pub(crate) ship: Duration,
     /// How often a follower looks for slots.
     pub(crate) pull: Duration,
     /// The lease's time to live.
@@ -111,6 +117,8 @@ pub(crate) struct View {
     pub(crate) last_error: Option<(ErrorKind, String)>,
     /// The same of the lease store.
     pub(crate) lease_error: Option<(ErrorKind, String)>,
+    /// What the last verification found wrong with the log.
+    pub(crate) verify_error: Option<(ErrorKind, String)>,
     /// From which slot on each epoch is known to own the log. Nothing is known of slots before the first.
     pub(crate) epochs: Vec<(Epoch, Txid)>,
     /// Why the node cannot go on; it serves reads of what it has.
@@ -142,6 +150,8 @@ pub(crate) enum Message {
     Look,
     /// The answer to something that the shipper asked for.
     Answer { operation: u64, event: ShipperEvent, error: Option<Error> },
+    /// These followers can write to the bucket.
+    Proven(Vec<Proof>),
     /// A checkpoint ended.
     Checkpointed(Result<Option<CheckpointProgress>>),
     /// Ship what there is and tell when it is confirmed.
@@ -157,6 +167,11 @@ impl Shared {
     /// Whether this tenure still holds.
     pub(super) fn holds(&self, tenure: Tenure) -> bool {
         self.tenure.load(Ordering::Acquire) == tenure.0 && !self.is_closing()
+    }
+
+    /// Whether this node holds the lease, as far as it knows.
+    pub(super) fn has_tenure(&self) -> bool {
+        self.tenure.load(Ordering::Acquire) != 0
     }
 
     pub(super) fn is_closing(&self) -> bool {
@@ -244,6 +259,7 @@ impl Shared {
     pub(super) fn stop(&self, error: Error) {
         self.gate.shut_for_good(Shut::NotLeader { leader: None });
         self.set_tenure(None);
+        self.confirmations.end();
         self.degraded(&error);
         self.see(|view| view.stopped = Some(Stopped(Arc::new(error))));
         self.tell_election(election::Event::Close);
@@ -293,13 +309,18 @@ impl Shared {
         let mut status = Status::new(view.role);
         status.epoch = view.epoch;
         status.leader = view.leader;
-        status.committed = view.committed;
+        status.committed = match self.database.get() {
+            Some(connections) if view.role == Role::Leader => {
+                view.committed.max(connections.writer.committed())
+            }
+            Some(_) | None => view.committed,
+        };
         status.confirmed = view.confirmed;
         status.applied = view.applied.txid;
         status.lag = view.behind_since.map_or(Duration::ZERO, |since| clock::now().since(since));
         status.lag_bytes = view.unshipped_bytes;
         status.spool_bytes = view.spool_bytes;
-        status.last_error = view.last_error.or(view.lease_error);
+        status.last_error = view.last_error.or(view.lease_error).or(view.verify_error);
         status.lost_tails = self.files.lost_tails();
         status
     }
@@ -326,6 +347,7 @@ impl View {
             spool_bytes: 0,
             last_error: None,
             lease_error: None,
+            verify_error: None,
             epochs: Vec::new(),
             stopped: None,
             election_over: false,

@@ -117,11 +117,6 @@ impl Spool {
         }
     }
 
-    /// All slots, in order.
-    pub(crate) fn slots(&self) -> impl Iterator<Item = &Spooled> {
-        self.slots.iter()
-    }
-
     /// Whether there is none.
     pub(crate) fn is_empty(&self) -> bool {
         self.slots.is_empty()

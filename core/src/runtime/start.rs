@@ -9,16 +9,19 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 
 use super::clock;
+use super::confirmations::{Confirmations, LocalReader};
 use super::events::Events;
 use super::found::Bootstrap;
 use super::lease::LeaseTask;
 use super::local_files::LocalFiles;
 use super::log::Log;
 use super::node::{Node, NodeOptions, block_on};
+use super::outage::Outage;
 use super::peers::Peers;
 use super::replicator::{Replicator, State};
 use super::service::NodeService;
 use super::shared::{Message, Settings, Shared, Timing, View};
+use super::stamps::Stamps;
 use crate::bucket::probe;
 use crate::client::{Forwarder, advertised_address, host_name, parse_address};
 use crate::election::{Election, ElectionConfig, Event, Tenure};
@@ -30,7 +33,7 @@ use crate::types::{DatabaseId, Error, ErrorKind, LeaseConfig, Monotonic, NodeId,
 
 const DEFAULT_PORT: u16 = 18080;
 /// For how long a forwarded write looks for a leader.
-const FORWARD_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const FORWARD_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Node {
     /// Locks the files, probes the store, takes the port, and starts the threads and the tasks.
@@ -57,8 +60,14 @@ impl Node {
         let poll = election.poll_interval;
         let identity = (session, node, address);
         let (shared, replicator_inbox, election_inbox) = share(options, &files, identity, election.ttl);
-        let replicator = start_replicator(&shared, &runtime, replicator_inbox, options)?;
         let (released, seen_released) = watch::channel(0);
+        let outage = Outage::new(
+            shared.timing.ttl,
+            shared.settings.durability,
+            forwarder.clone(),
+            seen_released.clone(),
+        );
+        let replicator = start_replicator(&shared, &runtime, replicator_inbox, options, outage)?;
         let lease = LeaseTask {
             shared: Arc::clone(&shared),
             election: Election::new(election)?,
@@ -74,15 +83,17 @@ impl Node {
             // Who cannot lead does not offer itself as a successor.
             runtime.spawn(super::heartbeat::run(Arc::clone(&shared), forwarder.clone(), poll));
         }
+        runtime.spawn(super::verify_task::run(Arc::clone(&shared)));
         let (stop_server, mut stopped) = watch::channel(false);
         let service = Arc::new(NodeService(Arc::clone(&shared)));
         runtime.spawn(server.serve(service, async move {
             let _ = stopped.wait_for(|stop| *stop).await;
         }));
         Ok(Node {
+            reader: LocalReader::new(&shared),
             shared,
             forwarder,
-            forward_timeout: FORWARD_TIMEOUT,
+            forward_timeout: FORWARD_TIMEOUT.max(options.confirm_timeout),
             runtime: Some(runtime),
             replicator: Some(replicator),
             released: seen_released,
@@ -93,7 +104,7 @@ impl Node {
     }
 }
 
-fn share(
+pub(super) fn share(
     options: &NodeOptions,
     files: &Arc<LocalFiles>,
     (session, node, address): (SessionId, NodeId, String),
@@ -109,14 +120,11 @@ fn share(
         session,
         node,
         address,
-        timing: Timing {
-            ship: options.ship_interval,
-            pull: options.pull_interval,
-            ttl,
-            wal_cap: options.wal_cap_bytes,
-        },
+        timing: Timing { pull: options.pull_interval, ttl, wal_cap: options.wal_cap_bytes },
         settings: Settings {
             durability: options.durability,
+            local_reads: options.local_reads,
+            confirm_timeout: options.confirm_timeout,
             compaction: options.compaction.clone(),
             retention: options.retention.clone(),
             verify_interval: options.verify_interval,
@@ -124,6 +132,8 @@ fn share(
         },
         events: Events::new(),
         peers: Peers::default(),
+        confirmations: Arc::new(Confirmations::new(options.confirm_timeout)),
+        stamps: Stamps::new(),
         database: OnceLock::new(),
         view: watch::Sender::new(View::new()),
         replicator: to_replicator,
@@ -135,11 +145,12 @@ fn share(
     (shared, replicator_inbox, election_inbox)
 }
 
-fn start_replicator(
+pub(super) fn start_replicator(
     shared: &Arc<Shared>,
     runtime: &Runtime,
     inbox: Receiver<Message>,
     options: &NodeOptions,
+    outage: Outage,
 ) -> Result<thread::JoinHandle<()>> {
     let connection = ConnectionOptions::new(Place::File(shared.files.database().to_path_buf()), true);
     let replicator = Replicator {
@@ -153,6 +164,7 @@ fn start_replicator(
             },
             pool: PoolOptions::new(connection),
             adopt: options.adopt,
+            read_only: options.read_only,
             new_id: DatabaseId::from_bytes(uuid::Uuid::new_v4().into_bytes()),
         },
         replica: None,
@@ -162,7 +174,9 @@ fn start_replicator(
         looks: 0,
         operation: 0,
         doubts: 0,
+        unreadable: false,
         verified: None,
+        outage,
     };
     thread::Builder::new()
         .name("haqlite-replicator".into())
@@ -172,7 +186,7 @@ fn start_replicator(
 
 /// The WAL's format is fixed, and yet: before anything depends on it, a page is injected into a database in
 /// staging and read through SQL. Once per process.
-fn test_injection_once(files: &LocalFiles) -> Result<()> {
+pub(super) fn test_injection_once(files: &LocalFiles) -> Result<()> {
     static PASSED: OnceLock<()> = OnceLock::new();
     if PASSED.get().is_none() {
         wal_self_test(&files.staging("self-test.db"))?;

@@ -24,14 +24,21 @@ async fn only_the_right_secret_opens_the_door() {
     ] {
         let (status, body) = raw(node.port, &format!("{POST}{authorization}"), EXECUTE).await;
         assert_eq!((status, body["error"]["kind"].as_str()), (401, Some("Unauthorized")), "{authorization}");
-        for path in
-            ["GET /haqlite/status", "GET /elsewhere", "POST /haqlite/follow", "POST /haqlite/campaign"]
-        {
+        for path in [
+            "GET /haqlite/status",
+            "GET /elsewhere",
+            "POST /haqlite/follow",
+            "POST /haqlite/campaign",
+            "POST /haqlite/relay/prove",
+            "POST /haqlite/relay/slot",
+            "POST /haqlite/relay/look-up",
+        ] {
             let (status, _) = raw(node.port, &format!("{path} HTTP/1.1{authorization}"), b"").await;
             assert_eq!(status, 401, "{path}");
         }
     }
     assert!(service.writes.lock().is_empty() && service.follows.lock().is_empty());
+    assert!(service.proofs.lock().is_empty() && service.relayed.lock().is_empty());
     let right = format!("{POST}\r\nAuthorization: Bearer correct-horse");
     assert_eq!(raw(node.port, &right, EXECUTE).await.0, 200);
     assert_eq!(service.writes.lock().len(), 1);

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::types::{Error, ErrorKind, Outcome, Result};
 
-use super::wire::{self, path};
+use super::wire::{self, FILE, JSON, path};
 use super::{Secret, ServerLimits, Service};
 
 /// The endpoints. Every answer but the health's needs the secret, and every error has a body that says what
@@ -45,6 +45,9 @@ enum Verb {
     Read,
     Follow,
     Campaign,
+    Prove,
+    Relay,
+    LookUp,
     Execute,
     Query,
     Status,
@@ -52,11 +55,14 @@ enum Verb {
 }
 
 impl Verb {
-    const ALL: [(&'static str, Verb); 8] = [
+    const ALL: [(&'static str, Verb); 11] = [
         (path::WRITE, Verb::Write),
         (path::READ, Verb::Read),
         (path::FOLLOW, Verb::Follow),
         (path::CAMPAIGN, Verb::Campaign),
+        (path::PROVE, Verb::Prove),
+        (path::RELAY, Verb::Relay),
+        (path::LOOK_UP, Verb::LookUp),
         (path::EXECUTE, Verb::Execute),
         (path::QUERY, Verb::Query),
         (path::STATUS, Verb::Status),
@@ -69,26 +75,41 @@ impl Verb {
 
     fn method(self) -> Method {
         match self {
-            Verb::Write | Verb::Read | Verb::Follow | Verb::Campaign | Verb::Execute | Verb::Query => {
-                Method::POST
-            }
+            Verb::Write
+            | Verb::Read
+            | Verb::Follow
+            | Verb::Campaign
+            | Verb::Prove
+            | Verb::Relay
+            | Verb::LookUp
+            | Verb::Execute
+            | Verb::Query => Method::POST,
             Verb::Status | Verb::Health => Method::GET,
         }
+    }
+
+    /// What its body is.
+    fn content_type(self) -> &'static str {
+        if self == Verb::Relay { FILE } else { JSON }
     }
 
     /// What is true of a request that was cut short while the service worked on it.
     fn outcome_when_cut(self) -> Outcome {
         match self {
-            Verb::Write | Verb::Execute | Verb::Campaign => Outcome::Unknown,
-            Verb::Read | Verb::Follow | Verb::Query | Verb::Status | Verb::Health => Outcome::NotCommitted,
+            Verb::Write | Verb::Execute | Verb::Campaign | Verb::Prove | Verb::Relay => Outcome::Unknown,
+            Verb::Read | Verb::Follow | Verb::LookUp | Verb::Query | Verb::Status | Verb::Health => {
+                Outcome::NotCommitted
+            }
         }
     }
 
     /// What is true of a request that the service carried out.
     fn outcome_when_done(self) -> Outcome {
         match self {
-            Verb::Write | Verb::Execute | Verb::Campaign => Outcome::Committed,
-            Verb::Read | Verb::Follow | Verb::Query | Verb::Status | Verb::Health => Outcome::NotCommitted,
+            Verb::Write | Verb::Execute | Verb::Campaign | Verb::Prove | Verb::Relay => Outcome::Committed,
+            Verb::Read | Verb::Follow | Verb::LookUp | Verb::Query | Verb::Status | Verb::Health => {
+                Outcome::NotCommitted
+            }
         }
     }
 }
@@ -136,7 +157,7 @@ impl Gate {
         if verb == Verb::Status {
             return Ok(wire::encode_status(&self.service.status()));
         }
-        let (body, _room) = self.read(request).await?;
+        let (body, _room) = self.read(request, verb.content_type()).await?;
         let done = self.work(verb, body).await?;
         if done.len() > self.limits.answer_bytes {
             let message =
@@ -168,14 +189,18 @@ impl Gate {
     }
 
     /// The body, and the room that it takes up until the request is answered.
-    async fn read(&self, request: Request) -> Result<(Vec<u8>, OwnedSemaphorePermit), Refusal> {
+    async fn read(
+        &self,
+        request: Request,
+        content_type: &str,
+    ) -> Result<(Vec<u8>, OwnedSemaphorePermit), Refusal> {
         let limit = self.limits.request_bytes;
         let too_large =
             || Error::new(ErrorKind::LimitExceeded, format!("the request is larger than {limit} bytes"));
-        if !is_json(request.headers()) {
+        if !has_type(request.headers(), content_type) {
             // Also what keeps a web page from posting without asking first.
-            let error =
-                Error::new(ErrorKind::InvalidArgument, "a request needs `Content-Type: application/json`");
+            let message = format!("a request needs `Content-Type: {content_type}`");
+            let error = Error::new(ErrorKind::InvalidArgument, message);
             return Err(Refusal { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, error });
         }
         let length = match request.headers().get(header::CONTENT_LENGTH) {
@@ -227,6 +252,12 @@ impl Gate {
                 service.campaign(wire::CampaignRequest::from_json(&body)?).await?;
                 Ok(Vec::new())
             }
+            Verb::Prove => {
+                service.prove(wire::ProveRequest::from_json(&body)?).await?;
+                Ok(Vec::new())
+            }
+            Verb::Relay => Ok(service.relay(wire::RelayRequest::from_bytes(body.into())?).await?.to_json()),
+            Verb::LookUp => Ok(service.look_up(wire::LookUpRequest::from_json(&body)?).await?.to_json()),
             Verb::Execute => self.execute(wire::SimpleExecute::from_json(&body)?).await,
             Verb::Query => {
                 Ok(wire::encode_simple_rows(&service.query(wire::SimpleQuery::from_json(&body)?).await?))
@@ -301,18 +332,18 @@ fn respond(status: StatusCode, body: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     if status != StatusCode::NO_CONTENT {
-        let json = header::HeaderValue::from_static("application/json");
+        let json = header::HeaderValue::from_static(JSON);
         response.headers_mut().insert(header::CONTENT_TYPE, json);
     }
     response
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+fn has_type(headers: &HeaderMap, content_type: &str) -> bool {
     headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.split(';').next())
-        .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+        .is_some_and(|essence| essence.trim().eq_ignore_ascii_case(content_type))
 }
 
 fn busy(what: &str) -> Error {

@@ -3,7 +3,8 @@ use async_trait::async_trait;
 use crate::types::{Result, Rows, Status};
 
 use super::wire::{
-    CampaignRequest, FollowRequest, FollowResponse, QueryRequest, WriteRequest, WriteResponse,
+    CampaignRequest, FollowRequest, FollowResponse, LookUpRequest, LookUpResponse, ProveRequest,
+    QueryRequest, RelayRequest, RelayResponse, WriteRequest, WriteResponse,
 };
 
 /// What a node does with the requests that its server takes in.
@@ -24,6 +25,15 @@ pub(crate) trait Service: Send + Sync + 'static {
 
     /// Takes the lease that was released for this node; returns without waiting for the promotion.
     async fn campaign(&self, request: CampaignRequest) -> Result<()>;
+
+    /// Creates an object below the log's root, now, and deletes it: an error if that does not succeed.
+    async fn prove(&self, request: ProveRequest) -> Result<()>;
+
+    /// Creates the slot, for the leader that made it.
+    async fn relay(&self, request: RelayRequest) -> Result<RelayResponse>;
+
+    /// Reads a slot and then the floor for the leader.
+    async fn look_up(&self, request: LookUpRequest) -> Result<LookUpResponse>;
 
     /// What the node knows of itself. Called on the server's threads: must not block.
     fn status(&self) -> Status;

@@ -8,13 +8,15 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::replication::{Floor, SlotFacts};
 use crate::types::{
-    BatchResult, Bookmark, Epoch, Error, ErrorKind, ExecuteResult, NodeId, Position, Result, Role, Row, Rows,
-    SqlValue, Statement, Status, Txid,
+    BatchResult, Bookmark, Chain, Epoch, Error, ErrorKind, ExecuteResult, NodeId, Position, Result, Role,
+    Row, Rows, SqlValue, Statement, Status, Txid,
 };
 
 use super::wire::{
-    CampaignRequest, FollowRequest, FollowResponse, QueryRequest, WriteRequest, WriteResponse,
+    CampaignRequest, FollowRequest, FollowResponse, LookUpRequest, LookUpResponse, ProveRequest,
+    QueryRequest, RelayRequest, RelayResponse, Relayed, WriteRequest, WriteResponse,
 };
 use super::{Listen, Secret, Server, ServerLimits, Service};
 
@@ -27,6 +29,8 @@ pub(crate) struct TestService {
     pub(crate) queries: Mutex<Vec<QueryRequest>>,
     pub(crate) follows: Mutex<Vec<FollowRequest>>,
     pub(crate) campaigns: Mutex<Vec<CampaignRequest>>,
+    pub(crate) proofs: Mutex<Vec<ProveRequest>>,
+    pub(crate) relayed: Mutex<Vec<RelayRequest>>,
     pub(crate) gate: Semaphore,
     script: Script,
 }
@@ -54,6 +58,8 @@ impl TestService {
             queries: Mutex::default(),
             follows: Mutex::default(),
             campaigns: Mutex::default(),
+            proofs: Mutex::default(),
+            relayed: Mutex::default(),
             gate: Semaphore::new(0),
             script: Box::new(script),
         })
@@ -98,6 +104,33 @@ impl Service for TestService {
     async fn campaign(&self, request: CampaignRequest) -> Result<()> {
         self.campaigns.lock().push(request);
         Ok(())
+    }
+
+    async fn prove(&self, request: ProveRequest) -> Result<()> {
+        self.proofs.lock().push(request);
+        Ok(())
+    }
+
+    /// The first one is stored, the others are there already.
+    async fn relay(&self, request: RelayRequest) -> Result<RelayResponse> {
+        let mut relayed = self.relayed.lock();
+        relayed.push(request);
+        let answer = if relayed.len() == 1 { Relayed::Stored } else { Relayed::Refused };
+        Ok(RelayResponse { answer })
+    }
+
+    /// Even slots are there, and the floor is below all.
+    async fn look_up(&self, request: LookUpRequest) -> Result<LookUpResponse> {
+        let txid = request.txid;
+        let facts = SlotFacts {
+            txid,
+            chain: Chain::from_bytes([1; 16]),
+            previous: Chain::from_bytes([2; 16]),
+            epoch: Epoch::new(4).unwrap(),
+            session: [3; 6],
+        };
+        let slot = txid.get().is_multiple_of(2).then_some(facts);
+        Ok(LookUpResponse { slot, floor: Floor(Txid::new(txid.get() - 1)) })
     }
 
     fn status(&self) -> Status {

@@ -15,7 +15,12 @@ use crate::types::{Error, ErrorKind, Monotonic, Params, ReadOptions, Result, Row
 pub struct RowCursor {
     columns: Arc<[String]>,
     source: Source,
+    /// Asked once the snapshot is fixed, before a row of it is given.
+    check: Option<Check>,
 }
+
+/// Whether what a read has seen may be told.
+pub(crate) type Check = Box<dyn FnOnce() -> Result<()> + Send + Sync>;
 
 enum Source {
     /// A query that runs.
@@ -49,7 +54,16 @@ impl RowCursor {
                 let count = limit.min(rows.len());
                 Ok(rows.drain(..count).collect())
             }
-            Source::Running(running) => running.next_page(limit),
+            Source::Running(running) => {
+                let page = running.next_page(limit)?;
+                if limit > 0
+                    && let Some(Err(refused)) = self.check.take().map(|check| check())
+                {
+                    running.end(State::Closed);
+                    return Err(refused);
+                }
+                Ok(page)
+            }
         }
     }
 
@@ -60,7 +74,13 @@ impl RowCursor {
 
     /// A cursor over rows that are all there.
     pub(crate) fn over(rows: Rows) -> RowCursor {
-        RowCursor { columns: rows.columns, source: Source::Kept(rows.rows.into()) }
+        RowCursor { columns: rows.columns, source: Source::Kept(rows.rows.into()), check: None }
+    }
+
+    /// The cursor, whose first page is given only if `check` allows it.
+    pub(crate) fn checked(mut self, check: Check) -> RowCursor {
+        self.check = Some(check);
+        self
     }
 
     pub(super) fn start(
@@ -87,7 +107,7 @@ impl RowCursor {
             age,
         });
         pool.cursors.running.lock().push(Arc::downgrade(&running));
-        Ok(RowCursor { columns, source: Source::Running(running) })
+        Ok(RowCursor { columns, source: Source::Running(running), check: None })
     }
 }
 

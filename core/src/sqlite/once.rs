@@ -55,16 +55,18 @@ impl Writer {
                 run_once(connection, request, statements, bookmark, encode, prune_now)
             })
         })?;
-        match once {
+        let once = match once {
             Once::Ran(done) => {
                 let before = if prune_now { 0 } else { state.unpruned_requests.unwrap_or(0) };
                 state.unpruned_requests = Some(before + 1);
-                Ok(Once::Ran(done))
+                Once::Ran(done)
             }
             // Its own slot may since belong to another epoch: what was committed and not shipped goes into
             // the fence of the next leadership. The newest commit comes after it in any case.
-            Once::Recorded { result, .. } => Ok(Once::Recorded { result, newest: state.newest() }),
-        }
+            Once::Recorded { result, .. } => Once::Recorded { result, newest: state.newest() },
+        };
+        // Of a record, too: it may be of a commit that only this node has yet.
+        self.acknowledge(state, once)
     }
 }
 

@@ -34,6 +34,14 @@ struct SessionState {
     aborted: Option<String>,
 }
 
+/// What a statement with the writer's mutex was.
+enum Stepped<T> {
+    /// A write that is over, with the bookmark of the newest commit.
+    Wrote(T, Bookmark),
+    /// A part of a transaction, with the bookmark of a commit made now, or the end of one that wrote nothing.
+    Inside(T, Bookmark),
+}
+
 impl Writer {
     /// Opens a session.
     pub(crate) fn connect(self: &Arc<Writer>) -> Result<WriterSession> {
@@ -138,7 +146,13 @@ impl WriterSession {
         if readonly && state.ticket.is_none() {
             return run(state.connection()?).map(|value| (value, Bookmark::default()));
         }
-        self.step_as_writer(&mut state, run)
+        let stepped = self.step_as_writer(&mut state, run)?;
+        // Who has to close the session or abort it must not wait for the acknowledgement.
+        drop(state);
+        match stepped {
+            Stepped::Wrote(value, newest) => self.writer.acknowledge_at(newest, (value, newest)),
+            Stepped::Inside(value, bookmark) => Ok((value, bookmark)),
+        }
     }
 
     /// Runs it with the writer's mutex, as every commit is.
@@ -146,7 +160,7 @@ impl WriterSession {
         &self,
         state: &mut SessionState,
         run: impl FnOnce(&mut Connection) -> Result<T>,
-    ) -> Result<(T, Bookmark)> {
+    ) -> Result<Stepped<T>> {
         let mut writer = self.writer.wait_for_turn(state.ticket)?;
         match state.ticket {
             Some(ticket) => {
@@ -181,8 +195,12 @@ impl WriterSession {
             }
             _ => self.writer.touch(&mut writer),
         }
-        let bookmark = if ended { writer.newest() } else { writer.bookmark() };
-        judged.outcome.map(|value| (value, bookmark))
+        judged.outcome.map(|value| match ended {
+            true if traces.wrote => Stepped::Wrote(value, writer.newest()),
+            // What was rolled back is nowhere.
+            true => Stepped::Inside(value, Bookmark::default()),
+            false => Stepped::Inside(value, writer.bookmark()),
+        })
     }
 }
 

@@ -57,7 +57,7 @@ impl WriterTransaction {
         self.step(|writer, state| writer.connection(state)?.query(sql, params, Caller::Transaction))
     }
 
-    /// Commits. On an error other than `OutcomeUnknown` the transaction is rolled back.
+    /// Commits. On an error whose outcome is not unknown the transaction is rolled back.
     pub(crate) fn commit(mut self) -> Result<Bookmark> {
         let writer = Arc::clone(&self.writer);
         let mut state = writer.state.lock();
@@ -66,7 +66,9 @@ impl WriterTransaction {
         writer.roll_back(&mut state);
         writer.hand_back(&mut state, self.ticket);
         self.ended = true;
-        outcome.map(|()| state.newest())
+        outcome?;
+        let newest = state.newest();
+        writer.acknowledge(state, newest)
     }
 
     /// Rolls back. `TransactionAborted` if that had already happened.

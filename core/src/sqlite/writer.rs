@@ -1,4 +1,3 @@
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -7,12 +6,15 @@ use rusqlite::{InterruptHandle, ffi};
 
 use super::connection::{Connection, ConnectionOptions, Executed, Traces};
 use super::gate::{Clock, Gate};
+use super::hooks::Hooks;
 use super::policy::Caller;
 use super::pool::limited;
 use super::session::SessionCore;
+use super::tally::Tally;
 use super::ticket::{Holder, TransactionLimits};
 use crate::types::{
     BatchResult, Bookmark, Error, ErrorKind, ExecuteResult, Params, ReadOptions, Result, Rows, Statement,
+    Txid,
 };
 
 /// How a writer waits, and for how long a transaction may keep others waiting.
@@ -22,24 +24,23 @@ pub(crate) struct WriterOptions {
     pub(crate) transactions: TransactionLimits,
 }
 
-/// Called after each commit that wrote something. It runs under the writer's mutex and must only hint.
-pub(crate) type OnCommit = Arc<dyn Fn() + Send + Sync>;
-
 /// The one that writes: a connection behind a mutex, whose commits pass the gate.
 ///
 /// A single write holds the mutex while it runs. An interactive transaction holds a *ticket*: it takes the
 /// mutex for each of its statements, so that the runtime can cut a batch, or take the ticket away,
 /// between two of them. Whoever wants to write while a ticket is out waits up to the busy timeout.
 pub(crate) struct Writer {
+    /// Whoever waits for the mutex as a writer holds this: so there is never more than one, and a cut, which
+    /// does not, has its turn after two writes at most, however many writers there are.
+    pub(super) door: Mutex<()>,
     pub(super) state: Mutex<State>,
     /// Told when a ticket comes back or a stall ends.
     pub(super) freed: Condvar,
     pub(super) gate: Arc<Gate>,
     pub(super) clock: Clock,
     pub(super) options: WriterOptions,
-    on_commit: OnCommit,
-    /// The commits in the slot that is open; changed under the mutex, read without it.
-    open_commits: Arc<AtomicU64>,
+    pub(super) hooks: Hooks,
+    tally: Arc<Tally>,
     /// Of the connection that is open now; beside the mutex, because it stops the one who holds that.
     interrupt: Mutex<Option<InterruptHandle>>,
     /// The session that has the ticket: it runs its statements with the mutex, so it has to be found beside it.
@@ -57,8 +58,8 @@ pub(super) struct State {
     pub(super) taken: Option<(u64, String)>,
     /// What a commit made now is in.
     open: Bookmark,
-    /// How many commits are in it already.
-    open_commits: Arc<AtomicU64>,
+    /// How many commits are in it already, among others.
+    tally: Arc<Tally>,
     stalled: bool,
     /// How many frames the WAL has, and at how many writers have to wait.
     wal_frames: u32,
@@ -74,18 +75,18 @@ impl Writer {
         options: WriterOptions,
         gate: Arc<Gate>,
         clock: Clock,
-        on_commit: OnCommit,
+        hooks: Hooks,
     ) -> Result<Arc<Writer>> {
         let connection = Connection::open(&options.connection, Arc::clone(&gate))?;
         let interrupt = connection.interrupt_handle();
-        let open_commits = Arc::new(AtomicU64::new(0));
+        let tally = Arc::new(Tally::default());
         let state = State {
             connection: Some(connection),
             holder: None,
             last_ticket: 0,
             taken: None,
             open: Bookmark::default(),
-            open_commits: Arc::clone(&open_commits),
+            tally: Arc::clone(&tally),
             stalled: false,
             wal_frames: 0,
             wal_limit: u32::MAX,
@@ -93,13 +94,14 @@ impl Writer {
             unpruned_requests: None,
         };
         Ok(Arc::new(Writer {
+            door: Mutex::new(()),
             state: Mutex::new(state),
             freed: Condvar::new(),
             gate,
             clock,
             options,
-            on_commit,
-            open_commits,
+            hooks,
+            tally,
             interrupt: Mutex::new(Some(interrupt)),
             writing: Mutex::new(Weak::new()),
             sessions: Mutex::new(Vec::new()),
@@ -110,7 +112,8 @@ impl Writer {
     pub(crate) fn execute(&self, sql: &str, params: &Params<'_>) -> Result<ExecuteResult> {
         let mut state = self.idle()?;
         let executed = self.guarded(&mut state, |c| c.execute(sql, params, Caller::Handle))?;
-        Ok(state.result(executed))
+        let result = state.result(executed);
+        self.acknowledge(state, result)
     }
 
     /// Runs one statement that may write, and keeps the rows that it returns.
@@ -118,7 +121,8 @@ impl Writer {
         let mut state = self.idle()?;
         let (executed, rows) =
             self.guarded(&mut state, |c| c.execute_returning(sql, params, Caller::Handle))?;
-        Ok((state.result(executed), rows))
+        let result = state.result(executed);
+        self.acknowledge(state, (result, rows))
     }
 
     /// Runs the statements in one transaction: all or none.
@@ -129,14 +133,16 @@ impl Writer {
         })?;
         let bookmark = state.newest();
         let with_bookmark = |(executed, rows): (Executed, Rows)| (executed_at(executed, bookmark), rows);
-        Ok(BatchResult::new(done.into_iter().map(with_bookmark).collect(), bookmark))
+        let result = BatchResult::new(done.into_iter().map(with_bookmark).collect(), bookmark);
+        self.acknowledge(state, result)
     }
 
     /// Runs a script, statement by statement: what makes the schema.
     pub(crate) fn script(&self, sql: &str) -> Result<Bookmark> {
         let mut state = self.idle()?;
         self.guarded(&mut state, |connection| connection.script(sql, Caller::Session))?;
-        Ok(state.newest())
+        let newest = state.newest();
+        self.acknowledge(state, newest)
     }
 
     /// Lends the connection for something that only reads. For databases in memory.
@@ -197,9 +203,7 @@ impl Writer {
 
     /// As [`Writer::idle`], and `own` may have the ticket.
     pub(super) fn wait_for_turn(&self, own: Option<u64>) -> Result<MutexGuard<'_, State>> {
-        let Some(mut state) = self.state.try_lock_for(self.options.connection.busy_timeout) else {
-            return Err(Error::new(ErrorKind::Busy, "another write took longer than the busy timeout"));
-        };
+        let mut state = self.enter()?;
         if state.closed {
             return Err(closed());
         }
@@ -253,10 +257,13 @@ impl Writer {
     /// trusted any more. VACUUM calls no hook; it is judged by the gate afterwards like the others.
     pub(super) fn judge<T>(&self, outcome: Result<T>, traces: Traces) -> Judged<T> {
         if traces.wrote {
-            (self.on_commit)();
+            (self.hooks.on_commit)();
         }
         let outcome = match outcome {
-            Ok(value) if traces.wrote => self.gate.confirm().map(|()| value),
+            // Where the slot decides, it is waited for, and proves more than a deadline does.
+            Ok(value) if traces.wrote && self.hooks.acknowledge.is_none() => {
+                self.gate.confirm().map(|()| value)
+            }
             Ok(value) => Ok(value),
             Err(error) if traces.commit_started => {
                 let code = error.sqlite_code();
@@ -320,7 +327,19 @@ impl Writer {
 
     /// How many commits are in the slot that is open.
     pub(crate) fn open_commits(&self) -> u64 {
-        self.open_commits.load(Ordering::Relaxed)
+        self.tally.commits()
+    }
+
+    /// The slot that the newest commit is in or will be in.
+    pub(crate) fn committed(&self) -> Txid {
+        self.tally.newest()
+    }
+
+    /// The bookmark of the newest commit that anybody can see; `None` if a statement runs for longer than
+    /// `patience`.
+    pub(crate) fn newest(&self, patience: Duration) -> Option<Bookmark> {
+        // With the mutex: a commit is visible a moment before it is noted.
+        Some(self.state.try_lock_for(patience)?.newest())
     }
 
     /// Tells how many frames the WAL has now, and at how many writers wait: no transaction begins at the
@@ -385,9 +404,7 @@ impl State {
     fn cut<T>(&mut self, act: impl FnOnce(&mut Bookmark) -> T) -> T {
         let before = self.open;
         let done = act(&mut self.open);
-        if self.open != before {
-            self.open_commits.store(0, Ordering::Relaxed);
-        }
+        self.tally.moved(before, self.open);
         done
     }
 
@@ -400,7 +417,7 @@ impl State {
     /// is open may stay without commits, and then is never made.
     pub(super) fn newest(&self) -> Bookmark {
         match self.open.txid.previous() {
-            Some(txid) if self.open_commits.load(Ordering::Relaxed) == 0 => Bookmark { txid, ..self.open },
+            Some(txid) if self.tally.commits() == 0 => Bookmark { txid, ..self.open },
             _ => self.open,
         }
     }
@@ -408,7 +425,7 @@ impl State {
     /// Notes what statements left behind.
     pub(super) fn note(&mut self, traces: Traces) {
         if let Some(frames) = traces.appended {
-            self.open_commits.fetch_add(1, Ordering::Relaxed);
+            self.tally.committed(self.open);
             self.wal_frames = frames;
         }
     }

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use super::connection::{Connection, ConnectionOptions, Place};
 use super::gate::{Clock, Gate, Shut};
+use super::hooks::Hooks;
 use super::once::{Once, Request};
 use super::policy::Caller;
 use super::pool::{PoolOptions, ReadPool};
@@ -39,9 +40,10 @@ impl Fixture {
         let on_commit = Arc::new(move || {
             counted.fetch_add(1, Ordering::SeqCst);
         });
+        let hooks = Hooks { on_commit, acknowledge: None };
         let options =
             WriterOptions { connection: options(&folder), transactions: TransactionLimits::default() };
-        let writer = Writer::open(options, Arc::clone(&gate), ticking(&now_ms), on_commit).unwrap();
+        let writer = Writer::open(options, Arc::clone(&gate), ticking(&now_ms), hooks).unwrap();
         writer.script(T).unwrap();
         commits.store(0, Ordering::SeqCst);
         Fixture { folder, now_ms, gate, writer, commits }
@@ -133,7 +135,7 @@ fn a_deadline_that_passes_during_the_commit_means_unknown() {
         WriterOptions { connection: options(&folder), transactions: TransactionLimits::default() },
         Arc::clone(&gate),
         Arc::new(|| at_ms(0)),
-        Arc::new(|| {}),
+        Hooks::none(),
     )
     .unwrap();
     writer.script(T).unwrap();

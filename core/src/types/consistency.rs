@@ -17,6 +17,20 @@ pub enum Consistency {
     Leader,
 }
 
+/// What reads on the leader may see of writes that the log does not hold yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum LocalReads {
+    /// What is committed locally: a write is seen a moment before the log holds it, and if the leader is lost
+    /// in that moment, nobody sees it again.
+    #[default]
+    Latest,
+    /// A read returns when the log holds everything that it may have seen: what was read once is never undone.
+    /// It waits for the slot that is on its way, and for the statement that writes at the moment. Rows that are
+    /// lent to a closure are lent before that. If the leadership ends meanwhile, it is `LeaderUnavailable`.
+    Confirmed,
+}
+
 /// What a read asks for beside its SQL.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct ReadOptions {

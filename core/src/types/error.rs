@@ -170,9 +170,12 @@ impl Error {
         }))
     }
 
-    /// An I/O error with what was being done.
+    /// An I/O error with what was being done. If a reader or writer of this library failed, the error that
+    /// it put into `source` keeps its kind.
     pub fn io(doing: impl fmt::Display, source: std::io::Error) -> Error {
-        Error::new(ErrorKind::Io, format!("{doing}: {source}")).with_source(source)
+        let inner = source.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+        let kind = inner.map_or(ErrorKind::Io, Error::kind);
+        Error::new(kind, format!("{doing}: {source}")).with_source(source)
     }
 
     /// Data that cannot be right.

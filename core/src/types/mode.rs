@@ -1,4 +1,4 @@
-use super::{Error, ErrorKind, Result};
+use super::{Durability, Error, ErrorKind, Result};
 
 /// The topology of a cluster.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -44,6 +44,42 @@ pub fn validate_mode_role(mode: HaMode, role: Option<Role>) -> Result<()> {
             "HaMode::SharedWriter has neither Role::Leader nor Role::Follower: every node writes",
         ),
         (HaMode::SharedWriter, None | Some(Role::Client | Role::LatentWriter)) => {
+            (ErrorKind::NotImplemented, "SharedWriter not implemented in base haqlite")
+        }
+    };
+    Err(Error::new(kind, message))
+}
+
+/// Says whether a node may be opened with this mode and durability; the one place that knows.
+///
+/// `InvalidConfig` for a pair or a limit that makes no sense, `NotImplemented` for what is still to come; both
+/// name what is wrong.
+pub fn validate_mode_durability(mode: HaMode, durability: Durability) -> Result<()> {
+    let (kind, message) = match (mode, durability) {
+        (
+            HaMode::SingleWriter,
+            Durability::Continuous { interval } | Durability::Checkpoint { interval, .. },
+        ) if interval.is_zero() => (
+            ErrorKind::InvalidConfig,
+            "the shipping interval is zero: the smallest useful one is a millisecond, and for a write that is \
+             in the log when it is acknowledged there is Durability::Cloud",
+        ),
+        (HaMode::SingleWriter, Durability::Checkpoint { commits: 0, .. }) => {
+            (ErrorKind::InvalidConfig, "Durability::Checkpoint after no commit: at least one has to be there")
+        }
+        (HaMode::SingleWriter, Durability::Checkpoint { wal_bytes: 0, .. }) => (
+            ErrorKind::InvalidConfig,
+            "Durability::Checkpoint after no byte of the WAL: at least one has to be there",
+        ),
+        (
+            HaMode::SingleWriter,
+            Durability::Continuous { .. } | Durability::Checkpoint { .. } | Durability::Cloud,
+        ) => return Ok(()),
+        (HaMode::SharedWriter, Durability::Continuous { .. } | Durability::Checkpoint { .. }) => (
+            ErrorKind::InvalidConfig,
+            "HaMode::SharedWriter goes with Durability::Cloud only: each write is a slot of the log",
+        ),
+        (HaMode::SharedWriter, Durability::Cloud) => {
             (ErrorKind::NotImplemented, "SharedWriter not implemented in base haqlite")
         }
     };

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use haqlite::bucket::{
-    Body, Bucket, Call, Delete, Fault, FaultyBucket, Layout, Listing, MemoryBucket, Object, Put, PutMode,
-    PutOptions, Range, Version,
+    Body, Bucket, Call, Delete, Fault, FaultyBucket, Key, Layout, Listing, MemoryBucket, Object, Put,
+    PutMode, PutOptions, Range, Version,
 };
-use haqlite::{CoordinatorConfig, ErrorKind, Event, HaQLite, Result, Role};
+use haqlite::{Compaction, CoordinatorConfig, ErrorKind, Event, HaQLite, Result, Role};
 
 use crate::support::{SCHEMA, count, eventually, insert, leads};
-use crate::world::{LeaseWay, Way, World, config, node_on, object, puts_slot, slot_key, wait};
+use crate::world::{LeaseWay, ROOT, Way, World, config, node_on, object, puts_slot, slot_key, wait};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -375,6 +375,55 @@ fn a_slot_with_a_flipped_bit_stops_a_follower_and_is_never_applied() {
     assert_eq!(late.unwrap_err().kind(), ErrorKind::Corrupt);
     put(&world.bucket, &key, good);
     world.end([b, a]);
+}
+
+#[test]
+fn a_follower_goes_past_a_damaged_slot_that_a_compacted_file_covers() {
+    let world = World::new();
+    let compaction = Compaction { levels: vec![Duration::from_secs(1)], snapshots: None };
+    let a = world.node("a").compaction(compaction).open_blocking(world.path("a"), SCHEMA).unwrap();
+    let (b, road, _) = world.open_exposed("b");
+    let one = insert(&a, "one").bookmark;
+    b.wait_for_blocking(&one, SOON).unwrap();
+    road.weather(|call| if matches!(call, Call::Get { .. }) { Fault::Refuse } else { Fault::None });
+    let two = insert(&a, "two").bookmark;
+    a.wait_durable_blocking(&two, SOON).unwrap();
+    let compacted = Key::level_prefix(1, ROOT, Layout::Directory);
+    eventually("it is compacted", || {
+        let files = wait(world.bucket.list(&compacted, None)).unwrap().objects;
+        files.iter().any(|file| file.key.ends_with(&format!("-{:016x}.ltx", two.txid.get())))
+    });
+    let key = slot_key(two.txid.get());
+    let good = object(&world.bucket, &key);
+    put(&world.bucket, &key, good[..good.len() / 2].to_vec());
+    let three = insert(&a, "three").bookmark;
+    road.clear();
+    b.wait_for_blocking(&three, SOON).unwrap();
+    eventually("all is well", || b.status().last_error.is_none());
+    assert_eq!((count(&b), b.status().lost_tails.len()), (3, 0));
+    put(&world.bucket, &key, good);
+    world.end([b, a]);
+}
+
+#[test]
+fn a_slot_that_is_missing_in_the_middle_is_damage_and_never_the_end() {
+    let world = World::new();
+    let a = world.open("a");
+    let b = world.node("b").role(Role::Follower).open_blocking(world.path("b"), SCHEMA).unwrap();
+    insert_durably(&a, "one");
+    eventually("b has it", || count(&b) == 1);
+    let missing = b.status().applied.next();
+    b.close_blocking().unwrap();
+    drop(b);
+    for text in ["two", "three", "four"] {
+        insert_durably(&a, text);
+    }
+    wait(world.bucket.delete(&slot_key(missing.get()), None)).unwrap();
+    let opened = world.node("b").role(Role::Follower).open_blocking(world.path("b"), SCHEMA);
+    let error = opened.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.message().contains(&format!("slot {missing} is missing")), "{error}");
+    drop(a);
 }
 
 fn put(bucket: &dyn Bucket, key: &str, body: Vec<u8>) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use haqlite::bucket::Fault;
 use haqlite::ltx::Decoder;
-use haqlite::{Bookmark, Builder, CoordinatorConfig, ErrorKind, Event, HaQLite};
+use haqlite::{Bookmark, Builder, CoordinatorConfig, ErrorKind, Event, HaQLite, Role};
 
 use crate::support::{SCHEMA, count, eventually, leads};
 use crate::world::{LeaseWay, Road, Way, World, config, puts_slot, wait};
@@ -89,7 +89,8 @@ fn wal_bytes(world: &World) -> u64 {
 fn in_an_outage_writers_go_on_far_beyond_the_wals_cap_and_everything_is_shipped_after_it() {
     let world = World::new();
     let a = lead(&world);
-    let b = world.open("b");
+    // Which could write, and then it would lead.
+    let b = world.node("b").role(Role::Follower).open_blocking(world.path("b"), SCHEMA).unwrap();
     let first = write(&a.db, 0, 100).unwrap();
     b.wait_for_blocking(&first, SOON).unwrap();
     let told = Arc::new(Mutex::new(Vec::new()));
@@ -275,7 +276,8 @@ fn puts_that_are_delivered_late_in_an_outage_are_recognised_and_nothing_is_there
 fn a_database_that_shrinks_and_grows_in_an_outage_is_the_same_after_it() {
     let world = World::new();
     let a = lead(&world);
-    let b = world.open("b");
+    // Which could write, and then it would lead.
+    let b = world.node("b").role(Role::Follower).open_blocking(world.path("b"), SCHEMA).unwrap();
     write_much(&a.db, 0..50);
     a.cut();
     for round in 1..6 {

@@ -8,6 +8,7 @@ mod process;
 mod support;
 
 mod closing;
+mod cloud;
 mod first_contact;
 mod foreign_sqlite;
 mod kill_points;
@@ -15,4 +16,5 @@ mod lost_tail;
 mod one_file;
 mod outage;
 mod random_kills;
+mod spool;
 mod suspended;

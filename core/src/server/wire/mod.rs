@@ -5,6 +5,7 @@
 mod error;
 mod message;
 mod position;
+mod relay;
 mod simple;
 mod status;
 mod value;
@@ -17,6 +18,7 @@ pub(crate) use message::{
     CampaignRequest, FollowRequest, FollowResponse, QueryRequest, WriteRequest, WriteResponse, decode_rows,
     encode_rows,
 };
+pub(crate) use relay::{LookUpRequest, LookUpResponse, ProveRequest, RelayRequest, RelayResponse, Relayed};
 pub(crate) use simple::{SimpleExecute, SimpleQuery, encode_simple_result, encode_simple_rows};
 pub(crate) use status::{encode_health, encode_status};
 
@@ -27,12 +29,21 @@ use crate::types::{Error, ErrorKind, Result};
 /// The most characters that a request id may have.
 pub(crate) const MAX_REQUEST_ID_LENGTH: usize = 128;
 
+/// The content type of messages.
+pub(crate) const JSON: &str = "application/json";
+
+/// The content type of a log file.
+pub(crate) const FILE: &str = "application/octet-stream";
+
 /// The paths of the endpoints.
 pub(crate) mod path {
     pub(crate) const WRITE: &str = "/haqlite/forward/write";
     pub(crate) const READ: &str = "/haqlite/forward/query";
     pub(crate) const FOLLOW: &str = "/haqlite/follow";
     pub(crate) const CAMPAIGN: &str = "/haqlite/campaign";
+    pub(crate) const PROVE: &str = "/haqlite/relay/prove";
+    pub(crate) const RELAY: &str = "/haqlite/relay/slot";
+    pub(crate) const LOOK_UP: &str = "/haqlite/relay/look-up";
     pub(crate) const EXECUTE: &str = "/haqlite/execute";
     pub(crate) const QUERY: &str = "/haqlite/query";
     pub(crate) const STATUS: &str = "/haqlite/status";

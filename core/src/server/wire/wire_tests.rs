@@ -151,6 +151,9 @@ proptest! {
     fn no_bytes_make_a_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
         prop_assert!(decode_error(&bytes).is_none());
         prop_assert!(WriteRequest::from_json(&bytes).is_err());
+        prop_assert!(LookUpResponse::from_json(&bytes).is_err() && RelayResponse::from_json(&bytes).is_err());
+        let relay = RelayRequest::from_bytes(bytes.clone().into());
+        prop_assert_eq!(relay.ok().map(|relay| relay.to_bytes().to_vec()), Some(bytes.clone()).filter(|b| b.len() >= 16));
         prop_assert!(decode_rows(&bytes).is_err());
     }
 }

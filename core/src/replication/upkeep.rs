@@ -1,0 +1,131 @@
+use std::time::Duration;
+
+use super::compaction::{Bounds, SNAPSHOTS, newest_snapshot, plan_compaction, plan_snapshot};
+use super::retention::{millis, next_retention};
+use super::{Floor, LogFile};
+use crate::types::{Compaction, Retention, Txid};
+
+/// What a leader knows of its log's files. It is what it listed once, and what it did since.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Known {
+    /// The files above the floor; of the slots those that were listed.
+    pub(crate) files: Vec<LogFile>,
+    /// The floor.
+    pub(crate) floor: Floor,
+    /// The newest slot that is confirmed.
+    pub(crate) confirmed: Txid,
+    /// When it was noticed that there are confirmed slots which are not listed, by the store's clock.
+    pub(crate) unlisted_since_ms: Option<i64>,
+}
+
+impl Known {
+    /// Slots up to this one are confirmed, as is noticed now.
+    pub(crate) fn confirm(&mut self, confirmed: Txid, now_ms: i64) {
+        self.confirmed = self.confirmed.max(confirmed);
+        if self.listed() < self.confirmed {
+            self.unlisted_since_ms.get_or_insert(now_ms);
+        }
+    }
+
+    /// Up to where the slots are listed, or covered.
+    pub(crate) fn listed(&self) -> Txid {
+        self.files.iter().map(|f| f.max).max().unwrap_or_default().max(self.floor.0)
+    }
+
+    /// The slots after that were listed. A listing may lag: then it is made again at the next boundary.
+    pub(crate) fn listed_slots(&mut self, slots: Vec<LogFile>, now_ms: i64) {
+        self.files.extend(slots);
+        self.unlisted_since_ms = (self.listed() < self.confirmed).then_some(now_ms);
+    }
+
+    /// A file was made: slots that level 1 has now are no input any more.
+    pub(crate) fn add(&mut self, file: LogFile) {
+        if file.level == 1 {
+            // The first slot is the base of the first snapshot, and the newest tells how far the list goes.
+            self.files.retain(|f| f.level > 0 || f.max.get() == 1 || f.max >= file.max);
+        }
+        self.files.push(file);
+    }
+}
+
+/// A piece of work.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Chore {
+    /// List the slots that are not listed yet.
+    Look,
+    /// Make one file of this level out of these.
+    Compact(u8, Vec<LogFile>),
+    /// Make a snapshot out of these.
+    Snapshot(Vec<LogFile>),
+    /// List everything, and delete what may go.
+    Retain,
+}
+
+/// What a leader does next.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Next {
+    /// This, now.
+    Now(Chore),
+    /// Nothing before this time by the store's clock, unless a slot is confirmed.
+    At(i64),
+    /// Nothing, until a slot is confirmed.
+    Idle,
+}
+
+/// What is to be done at this time by the store's clock: what is due for longest, so that nothing starves, and
+/// of two that are the lowest level first, since the others read it.
+pub(crate) fn next_chore(known: &Known, compaction: &Compaction, retention: &Retention, now_ms: i64) -> Next {
+    let mut due: Vec<(i64, Chore)> = Vec::new();
+    let lowest = compaction.levels.first().copied().or(compaction.snapshots);
+    if let (Some(since), Some(interval)) = (known.unlisted_since_ms, lowest) {
+        due.push((boundary_after(since, interval), Chore::Look));
+    }
+    for (level, interval) in (1..SNAPSHOTS).zip(&compaction.levels) {
+        due.extend(compaction_due(known, level, *interval, now_ms));
+    }
+    if let Some(interval) = compaction.snapshots {
+        let slots = compaction.levels.is_empty();
+        due.extend(snapshot_due(known, interval, slots));
+    }
+    if retention.enabled {
+        let at = next_retention(&known.files, known.floor, known.confirmed, retention);
+        due.extend(at.map(|at| (at, Chore::Retain)));
+    }
+    // What waits for longest, or else the time of the next.
+    match due.into_iter().min_by_key(|(at, _)| *at) {
+        Some((at, chore)) if at <= now_ms => Next::Now(chore),
+        next => next.map_or(Next::Idle, |(at, _)| Next::At(at)),
+    }
+}
+
+fn compaction_due(known: &Known, level: u8, interval: Duration, now_ms: i64) -> Option<(i64, Chore)> {
+    let bounds = |before| Bounds { until: Some(known.confirmed), written_before_ms: before };
+    let all = plan_compaction(&known.files, known.floor, level, bounds(None));
+    let at = boundary_after(all.first()?.modified_ms, interval);
+    // Empty before its time.
+    let before = bounds(Some(window_start(now_ms, interval)));
+    let inputs = plan_compaction(&known.files, known.floor, level, before);
+    Some((at, Chore::Compact(level, inputs)))
+}
+
+/// A snapshot is due at the first boundary after the newest one was written. The first one is due as soon as
+/// as many bytes were added as the base image has: it is what lets slots be deleted.
+fn snapshot_due(known: &Known, interval: Duration, slots: bool) -> Option<(i64, Chore)> {
+    let inputs = plan_snapshot(&known.files, Some(known.confirmed), slots);
+    let (first, rest) = inputs.split_first().filter(|(_, rest)| !rest.is_empty())?;
+    let added: u64 = rest.iter().map(|f| f.size).sum();
+    let at = match newest_snapshot(&known.files) {
+        None if added >= first.size => i64::MIN,
+        _ => boundary_after(first.modified_ms, interval),
+    };
+    Some((at, Chore::Snapshot(inputs)))
+}
+
+/// The start of the interval that a time lies in, intervals being counted from 1970.
+fn window_start(ms: i64, interval: Duration) -> i64 {
+    ms - ms.rem_euclid(millis(interval).max(1))
+}
+
+fn boundary_after(ms: i64, interval: Duration) -> i64 {
+    window_start(ms, interval).saturating_add(millis(interval).max(1))
+}
