@@ -14,7 +14,7 @@ impl Replica {
     /// `Internal` if there are frames beyond the boundary: a slot applied over commits that it does not know
     /// of makes a state that never was.
     pub(crate) fn apply(&mut self, slots: &[SlotFile]) -> Result<()> {
-        if self.has_tail()? {
+        if self.has_frames_beyond()? {
             return Err(Error::new(ErrorKind::Internal, "slots must not be applied over unaccounted frames"));
         }
         self.inject_slots(slots)

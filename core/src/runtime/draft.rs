@@ -86,9 +86,9 @@ impl Replica {
         self.finish_draft(until, plan.size, encoded, body, author)
     }
 
-    /// As [`Replica::draft`], into the spool: the edge moves behind it. A failure or a crash leaves the edge
-    /// where it is; the same call again makes the same slot.
-    pub(crate) fn draft_into_spool(&mut self, until: &Published, author: Author) -> Result<Draft> {
+    /// As [`Replica::draft`], into the spool's folder, and without an intent: it is nothing until the spool
+    /// takes it. The same call again makes the same bytes.
+    pub(crate) fn write_spooled(&mut self, until: &Published, author: Author) -> Result<Spooled> {
         let plan = self.plan(until, author)?;
         let txid = plan.header.min;
         let doing = |e| Error::io("spooling a slot", e);
@@ -96,17 +96,15 @@ impl Replica {
         let encoded = self.encode_to_file(&file, &plan, until)?;
         self.spool.sync(&file)?;
         let position = Position { txid, chain: encoded.chain, epoch: author.epoch };
-        let slot = Spooled {
+        Ok(Spooled {
             boundary: Boundary { point: until.point, position, size: plan.size },
             timestamp_ms: author.now_ms,
             bytes: encoded.size,
-        };
-        self.take_into_spool(slot, Some(author.session))?;
-        Ok(Draft { position })
+        })
     }
 
-    /// Takes a slot that is in flight into the spool, so that others can be drafted behind it.
-    pub(crate) fn spool(&mut self, prepared: &Prepared) -> Result<()> {
+    /// Writes a slot that is in flight into the spool's folder. It is nothing until the spool takes it.
+    pub(crate) fn copy_to_spool(&self, prepared: &Prepared) -> Result<Spooled> {
         let txid = prepared.draft.position.txid;
         let doing = |e| Error::io("spooling a slot", e);
         let mut file = File::create(self.spool.path(txid)).map_err(doing)?;
@@ -121,12 +119,7 @@ impl Replica {
             }
         }
         self.spool.sync(&file)?;
-        let slot = Spooled {
-            boundary: prepared.boundary,
-            timestamp_ms: prepared.timestamp_ms,
-            bytes: prepared.size,
-        };
-        self.take_into_spool(slot, None)
+        Ok(Spooled { boundary: prepared.boundary, timestamp_ms: prepared.timestamp_ms, bytes: prepared.size })
     }
 
     /// The slot whose turn it is, to be sent from its file.
@@ -145,12 +138,13 @@ impl Replica {
         }
     }
 
-    /// The slot's file is durable; now the rest of what it takes to rely on it.
+    /// The slot's file is durable; now the rest of what it takes to rely on it: the edge moves behind it.
     ///
     /// The frames first: the record says that the WAL proves its point, and after a power cut it must not be
-    /// the file that knows more than the database. Then the record, and with it the intent, if the slot has
-    /// none. From here on the slot may be sent, and the WAL begin anew.
-    fn take_into_spool(&mut self, slot: Spooled, session: Option<SessionId>) -> Result<()> {
+    /// the file that knows more than the database. Then the record, and with it the intent of `session`, if
+    /// the slot has none. From here on the slot may be sent, and the WAL begin anew. A failure or a crash
+    /// leaves the edge where it is, or behind the slot; after a failure nobody knows what is on the disk.
+    pub(crate) fn take_into_spool(&mut self, slot: Spooled, session: Option<SessionId>) -> Result<()> {
         let Boundary { point, position, .. } = slot.boundary;
         self.wal.sync_frames()?;
         if let Some(session) = session {

@@ -6,7 +6,8 @@ use super::draft::Author;
 use super::lead::CUT_PATIENCE;
 use super::replica::Replica;
 use super::replicator::{Replicator, State};
-use crate::replication::{ShipperEvent, SpoolLimits};
+use super::spool::Spooled;
+use crate::replication::{Draft, ShipperEvent, SpoolLimits};
 use crate::sqlite::Published;
 use crate::types::{Error, ErrorKind, Result};
 
@@ -35,13 +36,6 @@ impl Replicator {
         }
         match self.draft_ahead(&limits) {
             Ok(()) => {}
-            // A full disk may have room again; meanwhile the leader does as if there were no spool.
-            Err(error) if error.kind() == ErrorKind::Io => {
-                self.shared.degraded(&error);
-                if let State::Leading(leading) = &mut self.state {
-                    leading.spool_again = clock::now() + DISK_PAUSE;
-                }
-            }
             Err(error) => self.stand_down(&error),
         }
     }
@@ -81,18 +75,38 @@ impl Replicator {
             if !limits.have_room(0, 0, in_flight.size()) {
                 return Ok(());
             }
-            replica.spool(&in_flight)?;
+            let written = replica.copy_to_spool(&in_flight);
+            let Some(slot) = self.written(written)? else { return Ok(()) };
+            self.replica()?.take_into_spool(slot, None)?;
         }
         let Some(cut) = self.cut_batch(|replica, published| fits(limits, replica, published))? else {
             return Ok(());
         };
-        let draft = self.replica()?.draft_into_spool(&cut.until, cut.author)?;
+        let written = self.replica()?.write_spooled(&cut.until, cut.author);
+        let Some(spooled) = self.written(written)? else { return Ok(()) };
+        self.replica()?.take_into_spool(spooled, Some(cut.author.session))?;
+        let draft = Draft { position: spooled.boundary.position };
         self.shared.see(|view| view.committed = slot);
         let State::Leading(leading) = &mut self.state else { return Ok(()) };
         leading.cut = None;
         let effect = leading.shipper.handle(clock::now(), ShipperEvent::DraftedAhead(draft));
         self.follow_through(effect);
         Ok(())
+    }
+
+    /// A full disk may have room again: until it is asked the next time it is as if there were no spool.
+    fn written(&mut self, slot: Result<Spooled>) -> Result<Option<Spooled>> {
+        match slot {
+            Ok(slot) => Ok(Some(slot)),
+            Err(error) if error.kind() == ErrorKind::Io => {
+                self.shared.degraded(&error);
+                if let State::Leading(leading) = &mut self.state {
+                    leading.spool_again = clock::now() + DISK_PAUSE;
+                }
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Cuts a batch behind the edge under the writer's mutex, if `fits` likes what it would hold: commits from

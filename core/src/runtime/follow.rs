@@ -202,7 +202,7 @@ impl Replicator {
         loop {
             let replica = self.replica()?;
             let Position { txid, epoch, .. } = replica.boundary().position;
-            let questions = replica.has_tail()? || replica.has_intents();
+            let questions = replica.has_frames_beyond()? || replica.has_intents();
             if !questions {
                 return Ok(Settled::Clean);
             }
@@ -381,7 +381,7 @@ impl Replicator {
         let outcome = match result {
             Ok(Some(done)) if done.backfilled == done.frames => match self.state {
                 State::Following => self.replica().and_then(|replica| {
-                    if replica.has_frames_beyond()? { Ok(false) } else { replica.reset_wal() }
+                    if replica.has_loose_frames()? { Ok(false) } else { replica.reset_wal() }
                 }),
                 State::Leading(_) => self.reset_as_leader(),
                 State::Stopped => Ok(false),

@@ -234,7 +234,7 @@ impl Replicator {
         let Ok(bytes) = self.wal_bytes() else { return };
         let cap = self.shared.timing.wal_cap;
         // What is drafted and not spooled is beyond the edge.
-        let all_kept = self.replica().and_then(Replica::has_frames_beyond).is_ok_and(|beyond| !beyond);
+        let all_kept = self.replica().and_then(Replica::has_loose_frames).is_ok_and(|beyond| !beyond);
         if bytes > self.shared.timing.reset_bytes() && all_kept {
             self.ask_checkpoint();
             return;
@@ -263,7 +263,7 @@ impl Replicator {
         // Under the writer's mutex, so that our own writer does not find the lock taken.
         let connections = shared.connections()?;
         let reset = connections.writer.try_cut(CUT_PATIENCE, |_| {
-            if replica.has_frames_beyond()? {
+            if replica.has_loose_frames()? {
                 return Ok(false);
             }
             replica.reset_wal()

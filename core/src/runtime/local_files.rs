@@ -47,13 +47,16 @@ impl LocalFiles {
         let mut folder = database.clone().into_os_string();
         folder.push("-haqlite");
         let folder = PathBuf::from(folder);
+        let is_new = !folder.join("spool").exists();
         for name in ["staging", "spool"] {
             fs::create_dir_all(folder.join(name))
                 .map_err(|e| Error::io(format_args!("creating {}", folder.display()), e))?;
         }
-        // What is durable in a folder is lost with the folder's name.
-        sync_folder(&folder)?;
-        sync_folder(folder.parent().unwrap_or(Path::new("/")))?;
+        if is_new {
+            // What is durable in a folder is lost with the folder's name.
+            sync_folder(&folder)?;
+            sync_folder(folder.parent().unwrap_or(Path::new("/")))?;
+        }
         let path = folder.join("lock");
         let lock = OpenOptions::new()
             .create(true)

@@ -9,7 +9,7 @@ use super::relay::Road;
 use super::replicator::{Replicator, State};
 use crate::election::{Event, Tenure};
 use crate::replication::{Pace, PutAnswer, Shipper, ShipperEffect, ShipperEvent};
-use crate::types::{Bookmark, Epoch, Error, ErrorKind, Monotonic, Result, Txid};
+use crate::types::{Bookmark, Epoch, Error, ErrorKind, Monotonic, Position, Result, Txid};
 
 /// A promotion whose fence makes no progress for so long, and for what its bytes take, is given up: a lease
 /// without progress wedges the cluster. A definite answer to the PUT is progress; catching up has no limit, since
@@ -94,8 +94,13 @@ impl Replicator {
     /// floor, like a fence. Bookmarks stay what they were, which they would not if the fence carried it all.
     fn ship_spool(&mut self, tenure: Tenure, epoch: Epoch) -> Result<Shipped> {
         while let Some(prepared) = self.replica()?.first_spooled() {
+            self.shared.stamps.saw(prepared.timestamp_ms);
             match self.confirm_first_slot(tenure, epoch, &prepared)? {
-                Fence::Confirmed(_) => self.moved(),
+                Fence::Confirmed(_) => {
+                    let Position { epoch, txid, .. } = prepared.draft.position;
+                    self.shared.epoch_began(epoch, txid);
+                    self.moved();
+                }
                 Fence::Overtaken => return Ok(Shipped::Overtaken),
             }
         }

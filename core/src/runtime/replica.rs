@@ -101,13 +101,14 @@ impl Replica {
         self.wal.published()
     }
 
-    /// Whether there is a tail or a residue: something that the log at the boundary does not have.
-    pub(crate) fn has_tail(&mut self) -> Result<bool> {
-        Ok(!self.spool.is_empty() || self.has_frames_beyond()?)
+    /// Whether there is anything beyond the boundary that the log does not have, a tail or a residue: a spool, or
+    /// frames of the WAL.
+    pub(crate) fn has_frames_beyond(&mut self) -> Result<bool> {
+        Ok(!self.spool.is_empty() || self.has_loose_frames()?)
     }
 
     /// Whether there are frames beyond the edge, which neither the log nor the spool has.
-    pub(crate) fn has_frames_beyond(&mut self) -> Result<bool> {
+    pub(crate) fn has_loose_frames(&mut self) -> Result<bool> {
         Ok(self.published()?.point != self.edge().point)
     }
 

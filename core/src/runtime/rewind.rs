@@ -44,9 +44,10 @@ impl Replica {
         let copy = File::open(staged).map_err(|e| Error::io("opening a restored database", e))?;
         let differing = self.differing_pages(&copy, restored.size)?;
         let lost = match save {
-            Save::Nothing => None,
+            // What is spooled are commits of our own, whoever says that there are none.
+            Save::Nothing if self.spool.is_empty() => None,
             // A WAL that does not prove the way to its end does not tell what the tail is.
-            Save::Tail => match self.save_tail() {
+            Save::Nothing | Save::Tail => match self.save_tail() {
                 Err(error) if error.kind() == ErrorKind::Corrupt => self.save_pages(&differing)?,
                 saved => saved?,
             },
@@ -113,7 +114,7 @@ impl Replica {
     }
 
     fn save_tail(&mut self) -> Result<Option<PathBuf>> {
-        if !self.has_tail()? {
+        if !self.has_frames_beyond()? {
             return Ok(None);
         }
         let pages: Vec<PageNumber> = self.tail_pages()?.into_iter().collect();

@@ -24,7 +24,7 @@ impl Replica {
     /// proven to end there.
     pub(crate) fn settle(&mut self, next: Option<&SlotFacts>) -> Result<Standing> {
         let Some(next) = next else {
-            return Ok(if self.has_tail()? { Standing::Tail } else { Standing::Clean });
+            return Ok(if self.has_frames_beyond()? { Standing::Tail } else { Standing::Clean });
         };
         if self.spool.first().is_some_and(|first| first.boundary.position.chain == next.chain) {
             self.confirm_spooled()?;
