@@ -247,8 +247,8 @@ impl Builder {
         self
     }
 
-    /// How many bytes of batches the leader keeps on its disk while the bucket is away, 1 GiB by default; then
-    /// writers hear `Backpressure`.
+    /// How many bytes of batches the leader keeps on its disk while the bucket is away, 1 GiB by default, 0 for
+    /// none; then the WAL fills up and writers hear `Backpressure`. `Durability::Cloud` keeps none.
     pub fn spool_limit(mut self, bytes: u64) -> Builder {
         self.spool_limit = bytes;
         self

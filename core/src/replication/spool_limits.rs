@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use crate::types::Durability;
 
 /// When a slot is drafted ahead of the one in flight, and how much may wait on the disk.
@@ -8,6 +10,9 @@ pub(crate) struct SpoolLimits {
     /// The files together.
     most_bytes: u64,
 }
+
+/// A slot that is answered sooner than this is not in anybody's way.
+const STUCK: Duration = Duration::from_millis(250);
 
 /// More slots than this do not wait at one time: each has a file, and some 100 bytes of memory.
 const MOST_SLOTS: usize = 4096;
@@ -26,11 +31,12 @@ impl SpoolLimits {
         SpoolLimits { at_bytes: used.then_some(wal_cap.min(spool_limit) / 4), most_bytes: spool_limit }
     }
 
-    /// Whether to draft ahead what has gathered behind the last draft, in bytes of the WAL. `held_up` is
+    /// Whether to spool. `gathered` bytes of the WAL are in no draft and `unkept` neither in the log nor in the
+    /// spool, the draft in flight among them; it has been without a definite answer for `stuck`. `held_up` is
     /// whether writers wait for the WAL to begin anew.
-    pub(crate) fn is_due(&self, gathered: u64, held_up: bool) -> bool {
+    pub(crate) fn is_due(&self, gathered: u64, unkept: u64, stuck: Duration, held_up: bool) -> bool {
         let Some(at_bytes) = self.at_bytes else { return false };
-        gathered > 0 && (gathered >= at_bytes || held_up)
+        stuck >= STUCK && (gathered >= at_bytes || (held_up && unkept > 0))
     }
 
     /// Whether a file of at most `next` bytes fits beside `slots` others of `bytes` bytes.
@@ -41,8 +47,6 @@ impl SpoolLimits {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const CONTINUOUS: Durability = Durability::Continuous { interval: Duration::from_secs(1) };
@@ -50,10 +54,18 @@ mod tests {
     #[test]
     fn a_quarter_of_the_wal_is_spooled_and_less_only_for_writers_that_wait() {
         let limits = SpoolLimits::new(CONTINUOUS, 1000, 1 << 30);
-        assert!(!limits.is_due(249, false) && limits.is_due(250, false));
-        assert!(limits.is_due(1, true) && !limits.is_due(0, true));
+        assert!(!limits.is_due(249, 900, STUCK, false) && limits.is_due(250, 900, STUCK, false));
+        assert!(limits.is_due(1, 1, STUCK, true));
+        assert!(limits.is_due(0, 600, STUCK, true), "all of it is in flight");
+        assert!(!limits.is_due(0, 0, STUCK, true), "all of it is spooled");
         let limits = SpoolLimits::new(Durability::CHECKPOINT, 1000, 400);
-        assert!(limits.is_due(100, false), "a small spool takes small pieces");
+        assert!(limits.is_due(100, 100, STUCK, false), "a small spool takes small pieces");
+    }
+
+    #[test]
+    fn a_bucket_that_answers_has_nothing_spooled() {
+        let limits = SpoolLimits::new(CONTINUOUS, 1000, 1 << 30);
+        assert!(!limits.is_due(1000, 1000, STUCK - Duration::from_millis(1), true));
     }
 
     #[test]
@@ -67,7 +79,7 @@ mod tests {
 
     #[test]
     fn nothing_is_spooled_with_a_limit_of_zero_or_while_writers_wait_for_the_log() {
-        assert!(!SpoolLimits::new(CONTINUOUS, 1000, 0).is_due(1000, true));
-        assert!(!SpoolLimits::new(Durability::Cloud, 1000, 1 << 30).is_due(1000, true));
+        assert!(!SpoolLimits::new(CONTINUOUS, 1000, 0).is_due(1000, 1000, STUCK, true));
+        assert!(!SpoolLimits::new(Durability::Cloud, 1000, 1 << 30).is_due(1000, 1000, STUCK, true));
     }
 }

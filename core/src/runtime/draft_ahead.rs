@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::clock;
-use super::draft::{Author, Prepared};
+use super::draft::Author;
 use super::lead::CUT_PATIENCE;
 use super::replica::Replica;
 use super::replicator::{Replicator, State};
@@ -24,18 +24,17 @@ impl Replicator {
     /// While a slot is in flight and the WAL fills up, drafts the next one into the spool, so that the WAL can
     /// begin anew and writers go on. At the spool's limit nothing happens: the WAL's own limit holds writers up.
     pub(super) fn draft_ahead_if_due(&mut self) {
-        let Ok(limits) = self.spool_limits() else { return };
-        let gathered = self.gathered_bytes().unwrap_or(0);
+        let limits = self.spool_limits();
+        let measured = self.measure();
         let State::Leading(leading) = &self.state else { return };
-        let waits = leading.over || clock::now() < leading.spool_again;
-        // A large slot in flight alone can hold writers up: then it is what has to be spooled.
-        let unspooled = leading.prepared.is_some()
-            && self.replica.as_ref().is_some_and(|replica| replica.spool.is_empty());
-        if waits || !limits.is_due(gathered.max(u64::from(unspooled)), leading.stalled) {
+        let (now, Ok(measured)) = (clock::now(), measured) else { return };
+        let stuck = leading.shipper.stuck_since().map_or(Duration::ZERO, |since| now.since(since));
+        let waits = leading.over || now < leading.spool_again;
+        if waits || !limits.is_due(measured.gathered, measured.unkept, stuck, leading.stalled) {
             return;
         }
         match self.draft_ahead(&limits) {
-            Ok(_) => {}
+            Ok(()) => {}
             // A full disk may have room again; meanwhile the leader does as if there were no spool.
             Err(error) if error.kind() == ErrorKind::Io => {
                 self.shared.degraded(&error);
@@ -47,51 +46,53 @@ impl Replicator {
         }
     }
 
-    /// How many bytes of the WAL are in no draft.
-    pub(super) fn gathered_bytes(&mut self) -> Result<u64> {
+    /// How far the log is behind.
+    pub(super) fn measure(&mut self) -> Result<Behind> {
         let in_flight = match &self.state {
             State::Leading(leading) => leading.prepared.as_ref().map(|prepared| prepared.boundary.point),
             State::Following | State::Stopped => None,
         };
         let replica = self.replica()?;
+        let edge = replica.edge().point;
         // A draft that is not spooled ends behind the edge.
-        let from = if replica.spool.is_empty() { in_flight } else { None };
-        let from = from.unwrap_or(replica.edge().point);
-        replica.bytes_beyond(from)
+        let drafted = in_flight.filter(|_| replica.spool.is_empty()).unwrap_or(edge);
+        Ok(Behind {
+            gathered: replica.bytes_beyond(drafted)?,
+            unkept: replica.bytes_beyond(edge)?,
+            spooled: replica.spool.bytes(),
+        })
     }
 
-    fn spool_limits(&mut self) -> Result<SpoolLimits> {
+    fn spool_limits(&self) -> SpoolLimits {
         let settings = &self.shared.settings;
-        Ok(SpoolLimits::new(settings.durability, self.shared.timing.wal_cap, settings.spool_limit))
+        SpoolLimits::new(settings.durability, self.shared.timing.wal_cap, settings.spool_limit)
     }
 
-    /// `false` if nothing could be drafted now.
-    fn draft_ahead(&mut self, limits: &SpoolLimits) -> Result<bool> {
-        let State::Leading(leading) = &self.state else { return Ok(false) };
-        let Some(slot) = leading.shipper.next_ahead() else { return Ok(false) };
+    /// Spools the slot in flight, if it is not yet, and what has gathered behind the last draft, as far as there
+    /// is room.
+    fn draft_ahead(&mut self, limits: &SpoolLimits) -> Result<()> {
+        let State::Leading(leading) = &self.state else { return Ok(()) };
+        let Some(slot) = leading.shipper.next_ahead() else { return Ok(()) };
         let in_flight = leading.prepared.clone();
         let replica = self.replica()?;
-        let unspooled = in_flight.filter(|_| replica.spool.is_empty());
-        let published = replica.published()?;
-        let room = Room { limits, unspooled: unspooled.as_deref() };
-        if !room.is_enough(replica, &published) {
-            return Ok(false);
+        if replica.spool.is_empty()
+            && let Some(in_flight) = in_flight
+        {
+            if !limits.have_room(0, 0, in_flight.size()) {
+                return Ok(());
+            }
+            replica.spool(&in_flight)?;
         }
-        if let Some(unspooled) = &unspooled {
-            replica.spool(unspooled)?;
-        }
-        let Some(cut) = self
-            .cut_batch(|replica, published| Room { limits, unspooled: None }.is_enough(replica, published))?
-        else {
-            return Ok(false);
+        let Some(cut) = self.cut_batch(|replica, published| fits(limits, replica, published))? else {
+            return Ok(());
         };
         let draft = self.replica()?.draft_into_spool(&cut.until, cut.author)?;
         self.shared.see(|view| view.committed = slot);
-        let State::Leading(leading) = &mut self.state else { return Ok(false) };
+        let State::Leading(leading) = &mut self.state else { return Ok(()) };
         leading.cut = None;
         let effect = leading.shipper.handle(clock::now(), ShipperEvent::DraftedAhead(draft));
         self.follow_through(effect);
-        Ok(true)
+        Ok(())
     }
 
     /// Cuts a batch behind the edge under the writer's mutex, if `fits` likes what it would hold: commits from
@@ -124,26 +125,24 @@ impl Replicator {
     }
 }
 
-/// What is still to be spooled.
-struct Room<'a> {
-    limits: &'a SpoolLimits,
-    /// The slot in flight, if it has to be spooled first.
-    unspooled: Option<&'a Prepared>,
+/// How far the log is behind, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Behind {
+    /// Of the WAL, that no draft has.
+    pub(super) gathered: u64,
+    /// Of the WAL, that neither the log nor the spool has.
+    pub(super) unkept: u64,
+    /// Of the spool's files.
+    pub(super) spooled: u64,
 }
 
-impl Room<'_> {
-    /// Whether the slot that ends there fits, whatever its pages are.
-    fn is_enough(&self, replica: &Replica, until: &Published) -> bool {
-        let (mut slots, mut bytes) = (replica.spool.len(), replica.spool.bytes());
-        let mut from = replica.edge();
-        if let Some(prepared) = self.unspooled {
-            (slots, bytes, from) = (slots + 1, bytes + prepared.size(), prepared.boundary);
-        }
-        let frames = u64::from(until.point.frame.saturating_sub(from.point.frame));
-        let grown = u64::from(until.db_size.saturating_sub(from.size));
-        // A page that does not compress grows by a 255th, and has a head and an entry in the index.
-        let page = u64::from(replica.page_size().get());
-        let next = (frames + grown).saturating_mul(page + page / 255 + 64);
-        self.limits.have_room(slots, bytes, next)
-    }
+/// Whether there is room for the slot that goes from the edge to there, whatever its pages are.
+fn fits(limits: &SpoolLimits, replica: &Replica, until: &Published) -> bool {
+    let edge = replica.edge();
+    let frames = u64::from(until.point.frame.saturating_sub(edge.point.frame));
+    let grown = u64::from(until.db_size.saturating_sub(edge.size));
+    // A page that does not compress grows by a 255th, and has a head and an entry in the index.
+    let page = u64::from(replica.page_size().get());
+    let most = (frames + grown).saturating_mul(page + page / 255 + 64);
+    limits.have_room(replica.spool.len(), replica.spool.bytes(), most)
 }

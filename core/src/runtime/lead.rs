@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 
 use super::clock;
 use super::draft::Prepared;
-use super::draft_ahead::Cut;
+use super::draft_ahead::{Behind, Cut};
 use super::relay::Road;
 use super::replica::Replica;
 use super::replicator::{Replicator, State};
@@ -62,22 +62,22 @@ impl Replicator {
         }
         // Cleared before the WAL is read: a commit after this tells again.
         self.shared.dirty.store(false, std::sync::atomic::Ordering::Release);
-        let (bytes, unshipped, spooled) = match self.measure() {
-            Ok(measured) => measured,
+        let Behind { gathered, unkept, spooled } = match self.measure() {
+            Ok(behind) => behind,
             Err(error) => return self.stand_down(&error),
         };
-        if unshipped > 0 {
+        if unkept + spooled > 0 {
             // Watched at short intervals from here on: hints would only cost the writers.
             self.shared.dirty.store(true, std::sync::atomic::Ordering::Release);
         }
         let commits = self.shared.connections().map_or(0, |connections| connections.writer.open_commits());
         let State::Leading(leading) = &mut self.state else { return };
-        leading.behind = bytes > 0;
-        let gathered = ShipperEvent::Unshipped(Unshipped { bytes, commits });
-        let effect = leading.shipper.handle(clock::now(), gathered);
+        leading.behind = gathered > 0;
+        let unshipped = ShipperEvent::Unshipped(Unshipped { bytes: gathered, commits });
+        let effect = leading.shipper.handle(clock::now(), unshipped);
         let behind_since = leading.shipper.behind_since();
         self.shared.see(|view| {
-            view.unshipped_bytes = unshipped;
+            view.unshipped_bytes = unkept + spooled;
             view.spool_bytes = spooled;
             view.behind_since = behind_since;
         });
@@ -86,16 +86,6 @@ impl Replicator {
         self.watch_wal();
         self.finish_drains();
         self.watch_outage();
-    }
-
-    /// How many bytes of the WAL are in no draft, how many bytes no confirmed slot has, and how many of them
-    /// are in the spool.
-    fn measure(&mut self) -> Result<(u64, u64, u64)> {
-        let gathered = self.gathered_bytes()?;
-        let replica = self.replica()?;
-        let spooled = replica.spool.bytes();
-        let edge = replica.edge().point;
-        Ok((gathered, replica.bytes_beyond(edge)? + spooled, spooled))
     }
 
     /// Ships without waiting for the interval while somebody waits for everything to be shipped.

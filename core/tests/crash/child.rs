@@ -2,13 +2,14 @@
 //! on its standard output what came of it; every line of its own begins with `@`.
 
 use std::io::{BufRead, Write};
+use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use haqlite::bucket::{Call, DirectoryBucket, Fault, FaultyBucket};
 use haqlite::{Bookmark, Error, Event, HaQLite, Role};
 
-use crate::support::{INSERT, PATIENCE, SCHEMA, builder, row, rows_of};
+use crate::support::{INSERT, PATIENCE, SCHEMA, builder, builder_with, cut_slots, mend_slots, row, rows_of};
 
 /// The environment variable that makes this binary a node, and holds its settings as JSON.
 pub(crate) const CHILD: &str = "HAQLITE_CRASH_CHILD";
@@ -23,6 +24,7 @@ pub(crate) struct Settings {
     pub(crate) follower: bool,
     /// While this file exists, the bucket fails; the lease, which is in it too, does not.
     pub(crate) cut: Option<String>,
+    pub(crate) wal_cap: Option<u64>,
 }
 
 /// Not a promise: the way into the child. Returns at once in the process that runs the tests.
@@ -32,13 +34,14 @@ fn entry() {
     let settings: Settings = serde_json::from_str(&settings).unwrap();
     let commands = read_commands();
     let (ship, ttl) = (Duration::from_millis(settings.ship_ms), Duration::from_millis(settings.ttl_ms));
-    let mut node = builder(&settings.bucket, &settings.node, ship, ttl);
+    let mut node = match settings.wal_cap {
+        None => builder(&settings.bucket, &settings.node, ship, ttl),
+        Some(cap) => builder_with(&settings.bucket, &settings.node, ship, ttl, cap),
+    };
     if let Some(cut) = settings.cut.clone() {
         let folder = settings.bucket.strip_prefix("file://").unwrap();
         let bucket = DirectoryBucket::open(folder).unwrap();
-        let script = move |_: &Call<'_>| {
-            if std::path::Path::new(&cut).exists() { Fault::Refuse } else { Fault::None }
-        };
+        let script = move |_: &Call<'_>| if Path::new(&cut).exists() { Fault::Refuse } else { Fault::None };
         node = node.storage(FaultyBucket::new(bucket, script)).lease_url(&settings.bucket);
     }
     if settings.follower {
@@ -58,7 +61,7 @@ fn entry() {
     });
     say("open");
     for command in commands {
-        if !obey(&db, &command) {
+        if !obey(&db, &settings, &command) {
             break;
         }
     }
@@ -77,12 +80,13 @@ fn read_commands() -> mpsc::Receiver<String> {
 }
 
 /// Does it; `false` if the node is to be dropped.
-fn obey(db: &HaQLite, command: &str) -> bool {
+fn obey(db: &HaQLite, settings: &Settings, command: &str) -> bool {
     let (verb, rest) = command.split_once(' ').unwrap_or((command, ""));
     let numbers: Vec<i64> = rest.split(' ').filter_map(|word| word.parse().ok()).collect();
     match (verb, &numbers[..]) {
         ("write", [from, to, bytes]) => write(db, *from..*to, usize::try_from(*bytes).unwrap()),
         ("workload", [from]) => workload(db, *from),
+        ("outage", [from]) => outage(db, *from, Path::new(settings.bucket.trim_start_matches("file://"))),
         ("loop", [from]) => {
             let (db, from) = (db.clone(), *from);
             std::thread::spawn(move || write_on(&db, from));
@@ -147,6 +151,29 @@ fn workload(db: &HaQLite, from: i64) {
             std::thread::sleep(Duration::from_millis(25));
         }
     }
+    say("finished");
+}
+
+/// A few rows, then many while the bucket takes no slot, and the bucket is back.
+fn outage(db: &HaQLite, from: i64, bucket: &Path) {
+    let confirm = |bookmark: Option<Bookmark>, numbers: std::ops::Range<i64>| {
+        db.wait_durable_blocking(&bookmark.unwrap(), PATIENCE).unwrap();
+        numbers.for_each(|n| say(&format!("confirmed {n}")));
+    };
+    let mut last = None;
+    (from..from + 3).for_each(|n| last = write_one(db, n, 3_000));
+    confirm(last, from..from + 3);
+    cut_slots(bucket);
+    for n in from + 3..from + 63 {
+        write_one(db, n, if n % 10 == 9 { 90_000 } else { 15_000 });
+        if n % 30 == 20 {
+            db.execute("VACUUM", &[]).unwrap();
+        }
+    }
+    say(&format!("spooled {}", db.status().spool_bytes));
+    mend_slots(bucket);
+    let last = write_one(db, from + 63, 3_000);
+    confirm(last, from + 3..from + 64);
     say("finished");
 }
 

@@ -10,7 +10,7 @@ use haqlite::HaQLite;
 
 use crate::process::{KillAt, Process, was_killed};
 use crate::support::{
-    PATIENCE, Site, beside, has_all, insert, is_whole, no_duplicates, rows_in_tail, rows_of,
+    PATIENCE, Site, beside, has_all, insert, is_whole, mend_slots, no_duplicates, rows_in_tail, rows_of,
 };
 
 /// One row of the list: calls, on which path, and before which of them to kill.
@@ -46,6 +46,21 @@ const FOLLOWER: &[Series] = &[
     Series { calls: "fdatasync", path: journal, when: &[1] },
 ];
 
+/// The same in an outage of the bucket, and while what was spooled in it is shipped: most of a thread's calls are
+/// the replicator's, which spools.
+const OUTAGE: &[Series] = &[
+    // The spool's files, their folder, and what is in the bucket.
+    Series { calls: "fsync", path: everywhere, when: &[4, 7, 10, 12, 14, 16, 18, 21, 24] },
+    Series { calls: "openat", path: spool, when: &[2, 3, 5, 8] },
+    // Intents, spooled slots, new generations, confirmed slots.
+    Series { calls: "write", path: journal, when: &[7, 9, 10, 11, 12, 13, 15, 18, 22, 26] },
+    Series { calls: "fdatasync", path: journal, when: &[5, 6, 7, 9, 11, 13, 16] },
+    Series { calls: "fdatasync,fsync", path: wal, when: &[2, 3, 4, 5, 6] },
+    Series { calls: "pwrite64", path: wal, when: &[200, 310, 420] },
+    Series { calls: "pwrite64", path: main, when: &[40, 200] },
+    Series { calls: "unlink,unlinkat", path: everywhere, when: &[2, 3, 4, 5, 7] },
+];
+
 /// The opening of a node that has nothing yet: the restore, its installation, the first WAL.
 const OPENING: &[Series] = &[
     Series { calls: "rename,renameat,renameat2", path: everywhere, when: &[1, 2] },
@@ -70,6 +85,34 @@ fn wal(site: &Site, node: &str) -> Option<PathBuf> {
 
 fn journal(site: &Site, node: &str) -> Option<PathBuf> {
     Some(beside(&site.database(node), "-haqlite").join("journal"))
+}
+
+fn spool(site: &Site, node: &str) -> Option<PathBuf> {
+    Some(beside(&site.database(node), "-haqlite").join("spool"))
+}
+
+#[test]
+fn a_leader_killed_at_any_step_of_an_outage_loses_nothing_that_it_acknowledged() {
+    let missed = on_all(OUTAGE, |series| {
+        let site = Site::patient();
+        let mut acked = Vec::new();
+        let kill = |(i, when): (usize, &u32)| {
+            let path = (series.path)(&site, "a");
+            let at = KillAt { calls: series.calls, path: path.as_deref(), when: *when };
+            let settings = crate::child::Settings { wal_cap: Some(1 << 20), ..site.settings("a") };
+            let mut leader = Process::start(&settings, Some(at));
+            leader.tell(&format!("outage {}", i * 1000));
+            leader.tell("drop");
+            let killed = was_killed(leader.wait());
+            mend_slots(&site.path("bucket"));
+            assert!(killed || leader.said().last().is_some_and(|line| line == "finished"), "{at:?}");
+            acked.extend(leader.numbers("acked"));
+            check_leader(&site, &acked, &leader.numbers("confirmed"), &at);
+            (!killed).then(|| format!("{at:?}"))
+        };
+        series.when.iter().enumerate().filter_map(kill).collect()
+    });
+    assert_reached(&missed, OUTAGE);
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod support;
 mod closing;
 mod first_contact;
 mod foreign_sqlite;
+mod hand_over;
 mod kill_points;
 mod lost_tail;
 mod one_file;

@@ -39,6 +39,7 @@ impl Site {
             ttl_ms: self.ttl_ms(),
             follower: false,
             cut: None,
+            wal_cap: None,
         }
     }
 

@@ -31,7 +31,7 @@ impl Site {
         Site::with_ttl(Duration::from_secs(30))
     }
 
-    fn with_ttl(ttl: Duration) -> Site {
+    pub(crate) fn with_ttl(ttl: Duration) -> Site {
         let site = Site { folder: tempfile::tempdir().unwrap(), ttl };
         std::fs::create_dir(site.path("bucket")).unwrap();
         site
@@ -139,6 +139,12 @@ pub(crate) const TTL: Duration = Duration::from_secs(1);
 
 /// A node with a short lease.
 pub(crate) fn builder(bucket: &str, node: &str, ship: Duration, ttl: Duration) -> Builder {
+    let config = CoordinatorConfig::default();
+    builder_with(bucket, node, ship, ttl, config.wal_cap_bytes)
+}
+
+/// As `builder`, with this limit of the WAL.
+pub(crate) fn builder_with(bucket: &str, node: &str, ship: Duration, ttl: Duration, wal_cap: u64) -> Builder {
     HaQLite::builder()
         .bucket(bucket)
         .db_name("app")
@@ -148,8 +154,26 @@ pub(crate) fn builder(bucket: &str, node: &str, ship: Duration, ttl: Duration) -
         .coordinator_config(CoordinatorConfig {
             follower_pull_interval: Duration::from_millis(50),
             lease: Some(LeaseConfig { ttl: Some(ttl), ..LeaseConfig::new(node, "") }),
-            ..Default::default()
+            wal_cap_bytes: wal_cap,
         })
+}
+
+/// From now on no slot can be created in the bucket in this folder, and none be read. The lease can.
+pub(crate) fn cut_slots(bucket: &Path) {
+    let slots = bucket.join("haqlite/app/ltx/0");
+    std::fs::rename(&slots, slots.with_extension("away")).unwrap();
+    std::fs::write(&slots, b"").unwrap();
+}
+
+/// They can again, if they could not.
+pub(crate) fn mend_slots(bucket: &Path) {
+    let slots = bucket.join("haqlite/app/ltx/0");
+    if slots.with_extension("away").exists() {
+        if slots.is_file() {
+            std::fs::remove_file(&slots).unwrap();
+        }
+        std::fs::rename(slots.with_extension("away"), &slots).unwrap();
+    }
 }
 
 pub(crate) const INSERT: &str = "INSERT INTO w (n, marker, filler) VALUES (?1, ?2, ?3)";
