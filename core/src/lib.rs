@@ -29,10 +29,11 @@
 //!
 //! - [`HaQLite`] is the handle with the SQL verbs, [`Builder`] opens it, [`HaQLite::local`] opens one without a
 //!   cluster.
-//! - A write that returned is committed on the leader; [`HaQLite::wait_durable`] waits until the bucket has it.
-//!   [`Durability`] says what can be lost in between.
+//! - A write that returned is committed on the leader; [`HaQLite::wait_durable`] waits until the bucket has it, and in
+//!   [`Durability::Cloud`] every write does. [`Durability`] says what can be lost otherwise.
 //! - An [`Error`] has a kind, what to do, and an [`Outcome`], what became of the write.
-//! - [`Restore`] makes a database from the bucket alone.
+//! - [`Restore`] makes a database from the bucket alone, [`Follow`] keeps a read-only copy current, [`LogTools`] shows
+//!   what the log is. The binary `haqlite` (feature `cli`) does the same from a shell.
 //! - [`bucket::Bucket`] and [`lease_store::LeaseStore`] are the ports for stores of your own; [`bucket::laws`] and
 //!   [`lease_store::laws`] are what they must keep.
 
@@ -40,6 +41,8 @@
 compile_error!("haqlite needs Unix: its log capture stands on POSIX locks and shared memory");
 
 pub mod bucket;
+#[cfg(feature = "cli")]
+pub mod cli;
 mod client;
 mod database;
 mod election;
@@ -52,12 +55,15 @@ mod sqlite;
 pub mod types;
 pub mod wal;
 
-pub use database::{Builder, HaQLite, Restore, RestoredDatabase, Session, Transaction};
+pub use database::{
+    Builder, Follow, HaQLite, LeaseInfo, LevelInfo, LogFileInfo, LogInfo, LogTools, ReadReplica,
+    ReplicaStatus, Restore, RestorePoint, RestoredDatabase, Session, Transaction, Verify,
+};
 pub use runtime::{RoleEvents, Subscription};
 pub use sqlite::{LocalRow, RowCursor};
 pub use types::{
     BatchResult, Bookmark, Check, Compaction, Consistency, CoordinatorConfig, Durability, Error, ErrorKind,
     Event, ExecuteResult, FromColumn, FromValue, HaMode, LeaseConfig, LocalReads, NodeId, Outcome, Params,
     Position, Problem, Progress, ReadOptions, Result, Retention, Role, Row, Rows, SqlValue, Statement,
-    Status, Timestamp, TxMode, ValueRef, validate_mode_durability, validate_mode_role,
+    Status, Timestamp, TxMode, ValueRef, VerifyReport, validate_mode_durability, validate_mode_role,
 };

@@ -160,7 +160,7 @@ fn a_log_with_a_life_behind_it_is_litestreams_too() {
     let ends: Vec<u64> = files.iter().map(|file| file.max).filter(|max| *max >= oldest).collect();
     let known: Vec<u64> = life.history.keys().copied().filter(|txid| ends.contains(txid)).collect();
     assert!(known.len() >= 5, "{known:?} of {files:?}");
-    for txid in known {
+    for txid in known.iter().copied().step_by(known.len().div_ceil(10)) {
         let name = format!("at-{txid}.db");
         let theirs = life.litestream_restore(&name, &["-txid", &format!("{txid:016x}")]);
         assert_eq!(theirs, life.history[&txid], "at {txid}");

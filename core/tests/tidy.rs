@@ -21,6 +21,8 @@ const FLOORS: &[&[&str]] = &[
     &["client"],
     &["runtime"],
     &["database"],
+    &["cli"],
+    &["bin"],
 ];
 
 /// Folders that decide and never act.

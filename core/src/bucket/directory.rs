@@ -73,6 +73,21 @@ impl DirectoryBucket {
         Ok(DirectoryBucket { folder: Arc::new(folder) })
     }
 
+    /// The bucket in this folder, in which nothing is made before the first write: enough that it can be read.
+    /// `InvalidArgument` if it is not there.
+    pub fn existing(root: impl AsRef<Path>) -> Result<DirectoryBucket> {
+        let root = root.as_ref();
+        let there = root.canonicalize().and_then(|root| Ok((root.metadata()?.is_dir(), root)));
+        let root = match there {
+            Ok((true, root)) => root,
+            Ok((false, _)) => return Err(no_folder(root)),
+            Err(e) if is_absent(&e) => return Err(no_folder(root)),
+            Err(e) => return Err(Error::io(format!("resolve {}", root.display()), e)),
+        };
+        let folder = Folder { root, durable: Mutex::default(), hashes: Mutex::default() };
+        Ok(DirectoryBucket { folder: Arc::new(folder) })
+    }
+
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Folder) -> Result<T> + Send + 'static,
@@ -259,12 +274,23 @@ impl Folder {
     }
 
     fn temp(&self) -> Result<Temp> {
-        let path = self.root.join(INTERNAL).join("tmp").join(uuid::Uuid::new_v4().to_string());
-        let file = File::options()
-            .create_new(true)
-            .write(true)
-            .open(&path)
-            .map_err(|e| Error::io(format!("create {}", path.display()), e))?;
+        let internal = self.root.join(INTERNAL);
+        let path = internal.join("tmp").join(uuid::Uuid::new_v4().to_string());
+        let create = || File::options().create_new(true).write(true).open(&path);
+        let file = create().or_else(|e| {
+            if !is_absent(&e) {
+                return Err(e);
+            }
+            // Never the root: it may be the place of a volume that is not mounted at the moment.
+            [&internal, &internal.join("tmp")].into_iter().try_for_each(|folder| {
+                fs::create_dir(folder).or_else(|e| match e.kind() {
+                    IoKind::AlreadyExists => Ok(()),
+                    _ => Err(e),
+                })
+            })?;
+            create()
+        });
+        let file = file.map_err(|e| Error::io(format!("create {}", path.display()), e))?;
         Ok(Temp { path, file })
     }
 
@@ -294,6 +320,10 @@ impl Folder {
         check_key(key)?;
         Ok(self.root.join(key))
     }
+}
+
+fn no_folder(root: &Path) -> Error {
+    Error::new(ErrorKind::InvalidArgument, format!("there is no folder {}", root.display()))
 }
 
 /// A file of our own, removed when it is dropped.

@@ -79,6 +79,22 @@ impl Key {
         }
     }
 
+    /// The object of a log whose key this is; `None` for any other.
+    pub fn parse(key: &str, root: &str, layout: Layout) -> Option<Key> {
+        let file = (0..=9).find_map(|level| Key::parse_file(key, level, root, layout));
+        let fixed =
+            || [Key::Genesis, Key::Floor, Key::Lease].into_iter().find(|k| k.path(root, layout) == key);
+        let rest = key.strip_prefix(root)?;
+        let facts = || {
+            let (level, name) = rest.strip_prefix("_facts/")?.split_once('/')?;
+            let (min, max) = name.strip_suffix(".json")?.split_once('-')?;
+            let level = u8::from_str_radix(level, 16).ok().filter(|level| (1..=9).contains(level))?;
+            Some(Key::Facts { level, min: parse_txid(min)?, max: parse_txid(max)? })
+        };
+        let probe = || Some(Key::Probe(rest.strip_prefix("_probe/")?.to_owned()));
+        file.or_else(fixed).or_else(facts).or_else(probe)
+    }
+
     /// The file whose key this is, if it is one at that level; any other object is `None`.
     pub fn parse_file(key: &str, level: u8, root: &str, layout: Layout) -> Option<Key> {
         let name =
@@ -94,4 +110,34 @@ fn parse_txid(digits: &str) -> Option<Txid> {
         return None;
     }
     u64::from_str_radix(digits, 16).ok().map(Txid::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_recognised_and_nothing_else_is() {
+        let (min, max) = (Txid::new(2), Txid::new(0xabc));
+        for layout in [Layout::S3, Layout::Directory] {
+            for root in ["", "haqlite/app/"] {
+                let mut keys = vec![Key::Genesis, Key::Floor, Key::Lease, Key::Probe("x".to_owned())];
+                keys.extend((0..=9).map(|level| Key::File { level, min, max }));
+                keys.extend((1..=9).map(|level| Key::Facts { level, min, max }));
+                for key in keys {
+                    let path = key.path(root, layout);
+                    assert_eq!(Key::parse(&path, root, layout), Some(key), "{path}");
+                    assert_eq!(
+                        Key::parse(&format!("{path}.old"), root, layout)
+                            .filter(|k| !matches!(k, Key::Probe(_))),
+                        None,
+                        "{path}"
+                    );
+                }
+                for other in ["notes.txt", "ltx/0/1-1.ltx", "_facts/0000/x.json", "ltx/12/a.ltx"] {
+                    assert_eq!(Key::parse(&format!("{root}{other}"), root, layout), None);
+                }
+            }
+        }
+    }
 }

@@ -16,6 +16,8 @@ mod probe;
 #[cfg(feature = "s3")]
 mod s3;
 mod url;
+#[cfg(feature = "cli")]
+mod url_facts;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -34,6 +36,8 @@ pub use probe::probe;
 #[cfg(feature = "s3")]
 pub use s3::{S3Bucket, S3Options};
 pub use url::{Opened, UrlOptions, open_url};
+#[cfg(feature = "cli")]
+pub(crate) use url_facts::{UrlFacts, read_url};
 
 /// Objects by key, with conditional writes.
 ///

@@ -10,7 +10,7 @@ use super::{Bucket, DirectoryBucket, MemoryBucket, S3Credentials};
 use crate::types::{Error, ErrorKind, Result};
 
 /// What a bucket's URL may look like, for messages.
-const FORMS: &str = "s3://bucket/prefix?endpoint=URL&region=NAME, file:///folder or memory://name";
+pub(super) const FORMS: &str = "s3://bucket/prefix?endpoint=URL&region=NAME, file:///folder or memory://name";
 
 /// A look at a lease in a folder or in memory costs a few microseconds.
 const CHEAP_WATCH: Duration = Duration::from_millis(50);
@@ -27,6 +27,8 @@ pub struct UrlOptions {
     pub region: Option<String>,
     /// The key for S3; otherwise what the AWS tools would take: environment, profile, instance.
     pub credentials: Option<S3Credentials>,
+    /// A folder has to be there already, and nothing is made in it before the first write.
+    pub existing: bool,
 }
 
 /// What a URL names.
@@ -55,7 +57,12 @@ pub async fn open_url(url: &str, options: &UrlOptions) -> Result<Opened> {
         "s3" => open_s3(&parsed, options).await,
         "file" => {
             let folder = folder(&parsed)?;
-            let bucket = blocking(move || DirectoryBucket::open(folder)).await?;
+            let existing = options.existing;
+            let bucket = blocking(move || match existing {
+                true => DirectoryBucket::existing(folder),
+                false => DirectoryBucket::open(folder),
+            });
+            let bucket = bucket.await?;
             let root = String::new();
             Ok(Opened { bucket: Arc::new(bucket), root, watch_every: Some(CHEAP_WATCH) })
         }
@@ -68,11 +75,15 @@ pub async fn open_url(url: &str, options: &UrlOptions) -> Result<Opened> {
             let root = root(&parsed)?;
             Ok(Opened { bucket: Arc::new(bucket), root, watch_every: Some(CHEAP_WATCH) })
         }
-        scheme => Err(invalid(format!("a bucket cannot be opened by {scheme}:; use {FORMS}"))),
+        scheme => Err(unknown(scheme)),
     }
 }
 
-fn parse(url: &str) -> Result<Url> {
+pub(super) fn unknown(scheme: &str) -> Error {
+    invalid(format!("a bucket cannot be opened by {scheme}:; use {FORMS}"))
+}
+
+pub(super) fn parse(url: &str) -> Result<Url> {
     Url::parse(url).map_err(|_| {
         let hint = match std::path::absolute(url) {
             Ok(path) if !url.contains("://") => Url::from_file_path(path).ok(),
@@ -88,7 +99,7 @@ fn parse(url: &str) -> Result<Url> {
     })
 }
 
-fn folder(url: &Url) -> Result<PathBuf> {
+pub(super) fn folder(url: &Url) -> Result<PathBuf> {
     no_parameters(url)?;
     let folder = url.to_file_path().ok().filter(|_| url.host_str().is_none());
     folder
@@ -103,7 +114,7 @@ fn no_parameters(url: &Url) -> Result<()> {
 }
 
 /// The path of the URL as a prefix of keys.
-fn root(url: &Url) -> Result<String> {
+pub(super) fn root(url: &Url) -> Result<String> {
     let path = percent_decoded(url.path())?;
     let path = path.trim_matches('/');
     if path.split('/').any(|name| matches!(name, "." | "..")) || path.contains("//") {
@@ -178,6 +189,6 @@ async fn open_s3(url: &Url, options: &UrlOptions) -> Result<Opened> {
     Ok(Opened { bucket: Arc::new(S3Bucket::open(settings).await?), root, watch_every: None })
 }
 
-fn invalid(message: String) -> Error {
+pub(super) fn invalid(message: String) -> Error {
     Error::new(ErrorKind::InvalidConfig, message)
 }

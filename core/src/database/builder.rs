@@ -335,6 +335,7 @@ impl Builder {
             wal_cap_bytes,
             open_timeout: self.open_timeout,
             adopt: self.adopt,
+            read_only: false,
         })
     }
 }

@@ -48,7 +48,8 @@ impl HaQLite {
 
     /// Runs exactly one statement that may write; rows that it returns are dropped.
     ///
-    /// When it returns, the write is committed on the leader. `BEGIN` and its like, temporary tables and
+    /// When it returns, the write is committed on the leader, and in `Durability::Cloud` confirmed by its slot;
+    /// there `Timeout` means that the bucket did not answer, with an unknown outcome. `BEGIN` and its like, temporary tables and
     /// `last_insert_rowid()` are refused: they need [`HaQLite::transaction`], [`HaQLite::begin`] or
     /// [`HaQLite::connect`]. A PRAGMA that is a connection's setting, as `foreign_keys`, holds until the
     /// writer's connection is opened anew.

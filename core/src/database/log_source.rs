@@ -2,7 +2,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::store_url::open_storage;
-use crate::bucket::{Bucket, Opened, S3Credentials};
+use crate::bucket::{Bucket, Opened, S3Credentials, UrlOptions};
 use crate::types::{Error, ErrorKind, Result};
 
 /// Which log is meant: a bucket, and a name in it. What the tools that need no node have in common.
@@ -52,8 +52,8 @@ impl LogSource {
         }
     }
 
-    /// Opens the bucket. The log's name is the stem of `database` if none was given; `InvalidArgument` if
-    /// there is none either.
+    /// Opens the bucket, and makes nothing in it. The log's name is the stem of `database` if none was given;
+    /// `InvalidArgument` if there is none either, or no such folder.
     pub(crate) fn open(&self, database: Option<&Path>) -> Result<LogPlace> {
         let stem = || database?.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         let name = self.name.clone().or_else(stem).ok_or_else(|| {
@@ -61,7 +61,13 @@ impl LogSource {
         })?;
         let storage = match &self.storage {
             Storage::Url(url) => {
-                open_storage(url, self.endpoint.clone(), self.region.clone(), self.credentials.clone())?
+                let options = UrlOptions {
+                    endpoint: self.endpoint.clone(),
+                    region: self.region.clone(),
+                    credentials: self.credentials.clone(),
+                    existing: true,
+                };
+                open_storage(url, options)?
             }
             Storage::Bucket(bucket) => {
                 Opened { bucket: Arc::clone(bucket), root: String::new(), watch_every: None }

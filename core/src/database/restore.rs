@@ -1,5 +1,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::log_source::{LogSource, names_a_log};
 use crate::bucket::Bucket;
@@ -149,5 +150,15 @@ impl Restore {
     ) -> impl Future<Output = Result<RestoredDatabase>> + Send + 'static {
         let path = path.as_ref().to_path_buf();
         run_blocking(move || self.run(path))
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Timestamp {
+        let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Timestamp::from_unix_ms(match time.duration_since(UNIX_EPOCH) {
+            Ok(after) => ms(after),
+            Err(before) => -ms(before.duration()),
+        })
     }
 }

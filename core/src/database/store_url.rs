@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::builder::Builder;
-use crate::bucket::{Bucket, Opened, S3Credentials, UrlOptions, open_url};
+use crate::bucket::{Bucket, Opened, UrlOptions, open_url};
 use crate::lease_store::{BucketLeaseStore, LeaseStore};
 use crate::runtime::complete;
 use crate::types::{Error, ErrorKind, Result};
@@ -62,17 +62,17 @@ pub(super) fn open_stores(builder: &Builder) -> Result<Stores> {
 }
 
 fn open(builder: &Builder, url: &str) -> Result<Opened> {
-    open_storage(url, builder.endpoint.clone(), builder.region.clone(), builder.credentials.clone())
+    let options = UrlOptions {
+        endpoint: builder.endpoint.clone(),
+        region: builder.region.clone(),
+        credentials: builder.credentials.clone(),
+        ..UrlOptions::default()
+    };
+    open_storage(url, options)
 }
 
 /// Opens the bucket that a URL names.
-pub(super) fn open_storage(
-    url: &str,
-    endpoint: Option<String>,
-    region: Option<String>,
-    credentials: Option<S3Credentials>,
-) -> Result<Opened> {
-    let options = UrlOptions { endpoint, region, credentials };
+pub(super) fn open_storage(url: &str, options: UrlOptions) -> Result<Opened> {
     let url = url.to_owned();
     complete(async move { open_url(&url, &options).await })?
 }

@@ -41,8 +41,8 @@ impl Transaction {
         rows.into_iter().next().ok_or_else(none)
     }
 
-    /// Commits, and says where in the log. On an error it is rolled back, or `OutcomeUnknown` says that it
-    /// may not be.
+    /// Commits, and says where in the log; in `Durability::Cloud` when it is confirmed there. On an error it is
+    /// rolled back, unless the error's outcome is unknown.
     pub fn commit(self) -> Result<Bookmark> {
         self.inner.commit()
     }

@@ -5,13 +5,18 @@ use crate::types::{Epoch, Error, ErrorKind, Position, Result, Txid};
 /// and when the end is proven.
 ///
 /// A slot that is absent means "current" only when the floor, read afterwards, is not above the
-/// position: below the floor slots are deleted, and their absence says nothing.
+/// position: below the floor slots are deleted, and their absence says nothing. Nor does the presence of
+/// the first slot of an epoch: the fence of a session whose view was old may lie in a hole. (No other slot
+/// can: a leader's next slot after its own last one meets the fence of whoever led since, which is never
+/// deleted.) So the floor is read before such a slot is applied, too.
 #[derive(Clone, Debug)]
 pub(crate) struct CatchUp {
     applied: Position,
     read: Position,
     read_bytes: u64,
     group_bytes: u64,
+    /// The first slot of an epoch that was read and for which the floor was not read yet.
+    fence: Option<Txid>,
     state: State,
 }
 
@@ -19,6 +24,7 @@ pub(crate) struct CatchUp {
 enum State {
     Idle,
     Fetching,
+    CheckingFence { more: bool },
     Applying { more: bool },
     CheckingFloor,
     Stopped,
@@ -44,6 +50,8 @@ pub(crate) enum CatchUpEvent {
 pub(crate) enum CatchUpEffect {
     /// Get this slot: answer with `Found` or `Missing`.
     Fetch(Txid),
+    /// Read the floor, whatever else is known: answer with `Floor`.
+    CheckFence,
     /// Apply all slots found since the last time, up to this position, as one group: answer `Applied`.
     Apply(Position),
     /// Read the floor: answer with `Floor`.
@@ -57,7 +65,14 @@ pub(crate) enum CatchUpEffect {
 impl CatchUp {
     /// A reader that stands at `position` and groups at most about `group_bytes` of files.
     pub(crate) fn new(position: Position, group_bytes: u64) -> CatchUp {
-        CatchUp { applied: position, read: position, read_bytes: 0, group_bytes, state: State::Idle }
+        CatchUp {
+            applied: position,
+            read: position,
+            read_bytes: 0,
+            group_bytes,
+            fence: None,
+            state: State::Idle,
+        }
     }
 
     /// Up to where the database contains the log.
@@ -84,8 +99,14 @@ impl CatchUp {
                     self.state = State::CheckingFloor;
                     return Ok(Some(CatchUpEffect::ReadFloor));
                 }
-                self.state = State::Applying { more: false };
-                Ok(Some(CatchUpEffect::Apply(self.read)))
+                Ok(Some(self.apply(false)))
+            }
+            (State::CheckingFence { more }, CatchUpEvent::Floor(floor)) => {
+                if self.fence.take().is_some_and(|fence| floor.covers(fence)) {
+                    self.state = State::Idle;
+                    return Ok(Some(CatchUpEffect::Replan));
+                }
+                Ok(Some(self.apply(more)))
             }
             (State::Applying { more }, CatchUpEvent::Applied) => {
                 self.applied = self.read;
@@ -117,13 +138,24 @@ impl CatchUp {
 
     fn accept(&mut self, slot: SlotFacts, bytes: u64) -> Result<CatchUpEffect> {
         check_continues(self.read, &slot)?;
+        if slot.epoch > self.read.epoch {
+            self.fence.get_or_insert(slot.txid);
+        }
         self.read = slot.position();
         self.read_bytes += bytes;
         if self.read_bytes < self.group_bytes {
             return Ok(self.fetch());
         }
-        self.state = State::Applying { more: true };
-        Ok(CatchUpEffect::Apply(self.read))
+        Ok(self.apply(true))
+    }
+
+    fn apply(&mut self, more: bool) -> CatchUpEffect {
+        if self.fence.is_some() {
+            self.state = State::CheckingFence { more };
+            return CatchUpEffect::CheckFence;
+        }
+        self.state = State::Applying { more };
+        CatchUpEffect::Apply(self.read)
     }
 }
 

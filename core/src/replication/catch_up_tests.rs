@@ -29,7 +29,8 @@ fn slots_are_grouped_and_the_end_is_proven_by_the_floor() {
     assert_eq!(step(&mut reader, On::Poll), Do::Fetch(Txid::new(5)));
     assert_eq!(step(&mut reader, On::Found(slot(5, 1), 10)), Do::Fetch(Txid::new(6)));
     assert_eq!(step(&mut reader, On::Found(slot(6, 2), 10)), Do::Fetch(Txid::new(7)));
-    assert_eq!(step(&mut reader, On::Missing), Do::Apply(at(6, 2)));
+    assert_eq!(step(&mut reader, On::Missing), Do::CheckFence, "slot 6 begins an epoch");
+    assert_eq!(step(&mut reader, On::Floor(Floor(Txid::new(5)))), Do::Apply(at(6, 2)));
     assert_eq!(reader.applied(), at(4, 1));
     assert_eq!(step(&mut reader, On::Applied), Do::ReadFloor);
     assert_eq!(reader.applied(), at(6, 2));
@@ -38,11 +39,24 @@ fn slots_are_grouped_and_the_end_is_proven_by_the_floor() {
 
 #[test]
 fn a_full_group_is_applied_before_more_is_read() {
-    let mut reader = CatchUp::new(at(0, 0), 15);
+    let mut reader = CatchUp::new(at(1, 1), 15);
     step(&mut reader, On::Poll);
-    assert_eq!(step(&mut reader, On::Found(slot(1, 1), 10)), Do::Fetch(Txid::new(2)));
-    assert_eq!(step(&mut reader, On::Found(slot(2, 1), 10)), Do::Apply(at(2, 1)));
-    assert_eq!(step(&mut reader, On::Applied), Do::Fetch(Txid::new(3)));
+    assert_eq!(step(&mut reader, On::Found(slot(2, 1), 10)), Do::Fetch(Txid::new(3)));
+    assert_eq!(step(&mut reader, On::Found(slot(3, 1), 10)), Do::Apply(at(3, 1)));
+    assert_eq!(step(&mut reader, On::Applied), Do::Fetch(Txid::new(4)));
+}
+
+#[test]
+fn a_fence_below_the_floor_is_never_applied() {
+    for group in [5, 100] {
+        let mut reader = CatchUp::new(at(4, 1), group);
+        step(&mut reader, On::Poll);
+        let found = step(&mut reader, On::Found(slot(5, 3), 10));
+        let next = if found == Do::CheckFence { found } else { step(&mut reader, On::Missing) };
+        assert_eq!(next, Do::CheckFence);
+        assert_eq!(step(&mut reader, On::Floor(Floor(Txid::new(5)))), Do::Replan);
+        assert_eq!(reader.applied(), at(4, 1));
+    }
 }
 
 #[test]

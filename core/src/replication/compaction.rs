@@ -1,6 +1,6 @@
 use std::cmp::Reverse;
 
-use super::{Floor, LogFile};
+use super::{Floor, LogFile, beyond_the_slots};
 use crate::types::{Error, Result, Txid};
 
 /// The level of snapshots.
@@ -29,11 +29,14 @@ impl Bounds {
 /// The files of the level below that one new file of `level` (1 to 8) is to be made of: an unbroken run that
 /// begins where the level ends. Empty if there is nothing to do.
 ///
+/// Nothing is made of what the oldest snapshot covers, or what retention has deleted would be made once more.
 /// Level 1 begins with slot 2: slot 1 is the base image, and snapshots cover it. There its run begins exactly
 /// behind its end, for a listing of slots that lags must not leave a hole. A level above goes on with what the
 /// level below still has: what is missing there a snapshot covers.
 pub(crate) fn plan_compaction(files: &[LogFile], floor: Floor, level: u8, bounds: Bounds) -> Vec<LogFile> {
     let end = files.iter().filter(|f| f.level == level).map(|f| f.max).max().unwrap_or_default();
+    // What the oldest snapshot covers no restore needs from a lower level.
+    let end = end.max(files.iter().filter(|f| is_snapshot(f)).map(|f| f.max).min().unwrap_or_default());
     let end = if level == 1 { end.max(Txid::new(1)).max(floor.0) } else { end };
     let below = |min: Txid| files.iter().filter(move |f| f.level + 1 == level && f.min >= min);
     let Some(start) = below(end.next()).map(|f| f.min).min() else { return Vec::new() };
@@ -93,13 +96,12 @@ pub(crate) fn plan_repair(files: &[LogFile], lost: &LogFile) -> Option<Vec<LogFi
 /// `Corrupt` if the files reach beyond the newest slot, which is never deleted: the listing of the slots was
 /// made last, so nothing can explain it.
 pub(crate) fn check_newest(files: &[LogFile]) -> Result<()> {
-    let newest = files.iter().filter(|f| f.level == 0).map(|f| f.max).max().unwrap_or_default();
-    match files.iter().filter(|f| f.level > 0).max_by_key(|f| f.max) {
-        Some(file) if file.max > newest => Err(Error::corrupt(format!(
-            "log file {}-{} of level {} reaches beyond the newest slot, {newest}",
+    match beyond_the_slots(files) {
+        Some(file) => Err(Error::corrupt(format!(
+            "log file {}-{} of level {} reaches beyond the newest slot",
             file.min, file.max, file.level
         ))),
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 

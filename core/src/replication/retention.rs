@@ -102,8 +102,11 @@ pub(crate) fn next_retention(
     retention: &Retention,
 ) -> Option<i64> {
     let slots = millis(retention.slots);
-    let raise = plan_floor(files, floor, newest, i64::MAX)
-        .and_then(|raise| raise.by.first().map(|f| f.modified_ms.saturating_add(slots + slots / 2)));
+    // The more files count, the farther they reach: the first time at which they reach beyond the floor.
+    let mut times: Vec<i64> = files.iter().filter(|f| f.level > 0).map(|f| f.modified_ms).collect();
+    times.sort_unstable();
+    let first = times.partition_point(|at| plan_floor(files, floor, newest, *at).is_none());
+    let raise = times.get(first).map(|at| at.saturating_add(slots + slots / 2));
     let discard = files
         .iter()
         .filter(|f| is_snapshot(f))

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::compaction::{Bounds, newest_snapshot, plan_compaction, plan_snapshot};
+use super::compaction::{Bounds, SNAPSHOTS, newest_snapshot, plan_compaction, plan_snapshot};
 use super::retention::{millis, next_retention};
 use super::{Floor, LogFile};
 use crate::types::{Compaction, Retention, Txid};
@@ -19,6 +19,25 @@ pub(crate) struct Known {
 }
 
 impl Known {
+    /// Slots up to this one are confirmed, as is noticed now.
+    pub(crate) fn confirm(&mut self, confirmed: Txid, now_ms: i64) {
+        self.confirmed = self.confirmed.max(confirmed);
+        if self.listed() < self.confirmed {
+            self.unlisted_since_ms.get_or_insert(now_ms);
+        }
+    }
+
+    /// Up to where the slots are listed, or covered.
+    pub(crate) fn listed(&self) -> Txid {
+        self.files.iter().map(|f| f.max).max().unwrap_or_default().max(self.floor.0)
+    }
+
+    /// The slots after that were listed. A listing may lag: then it is made again at the next boundary.
+    pub(crate) fn listed_slots(&mut self, slots: Vec<LogFile>, now_ms: i64) {
+        self.files.extend(slots);
+        self.unlisted_since_ms = (self.listed() < self.confirmed).then_some(now_ms);
+    }
+
     /// A file was made: slots that level 1 has now are no input any more.
     pub(crate) fn add(&mut self, file: LogFile) {
         if file.level == 1 {
@@ -53,14 +72,15 @@ pub(crate) enum Next {
     Idle,
 }
 
-/// What is to be done at this time by the store's clock. The lowest level first, since the others read it.
+/// What is to be done at this time by the store's clock: what is due for longest, so that nothing starves, and
+/// of two that are the lowest level first, since the others read it.
 pub(crate) fn next_chore(known: &Known, compaction: &Compaction, retention: &Retention, now_ms: i64) -> Next {
     let mut due: Vec<(i64, Chore)> = Vec::new();
     let lowest = compaction.levels.first().copied().or(compaction.snapshots);
     if let (Some(since), Some(interval)) = (known.unlisted_since_ms, lowest) {
         due.push((boundary_after(since, interval), Chore::Look));
     }
-    for (level, interval) in (1..).zip(&compaction.levels) {
+    for (level, interval) in (1..SNAPSHOTS).zip(&compaction.levels) {
         due.extend(compaction_due(known, level, *interval, now_ms));
     }
     if let Some(interval) = compaction.snapshots {
@@ -71,10 +91,10 @@ pub(crate) fn next_chore(known: &Known, compaction: &Compaction, retention: &Ret
         let at = next_retention(&known.files, known.floor, known.confirmed, retention);
         due.extend(at.map(|at| (at, Chore::Retain)));
     }
-    // The first of those that are due, or else the time of the next.
-    match due.iter().position(|(at, _)| *at <= now_ms) {
-        Some(index) => Next::Now(due.swap_remove(index).1),
-        None => due.iter().map(|(at, _)| *at).min().map_or(Next::Idle, Next::At),
+    // What waits for longest, or else the time of the next.
+    match due.into_iter().min_by_key(|(at, _)| *at) {
+        Some((at, chore)) if at <= now_ms => Next::Now(chore),
+        next => next.map_or(Next::Idle, |(at, _)| Next::At(at)),
     }
 }
 

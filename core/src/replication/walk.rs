@@ -51,7 +51,7 @@ pub(crate) fn check_name(file: &LogFile, header: &Header) -> Result<()> {
 }
 
 fn check_facts(file: &LogFile, header: &Header, hash: Chain, facts: &Facts) -> Result<()> {
-    if facts.file != hash {
+    if !facts.vouches_for(hash) {
         return Err(Error::corrupt(format!("its hash is {hash}, not {} as beside it", facts.file)));
     }
     if (facts.min, facts.max) != (file.min, file.max) {

@@ -65,7 +65,9 @@ impl Assembly<'_> {
         while let Some(open) = ahead.next()? {
             let reader = open.begin()?;
             let before = last.as_ref().map(|last| last.file);
-            self.walk.check(reader.header()).map_err(|error| misfit(self.log, &reader, before, error))?;
+            if let Err(error) = self.walk.check(reader.header()) {
+                return Err(self.misfit(reader, before, error));
+            }
             let size = last.as_ref().map_or(0, |last| last.header.commit.get());
             gaps.begin(size);
             let whole = self.copy(reader, &mut gaps, &mut writer, done)?;
@@ -143,6 +145,45 @@ impl Assembly<'_> {
         reader.finish()
     }
 
+    /// Which of two files is wrong, if one does not go on from the other. Of what was made of slots and a slot
+    /// it is the former, as far as anybody knows; of two slots the second if the one after it says so too, and
+    /// else it may be either.
+    fn misfit(&self, reader: FileReader, before: Option<LogFile>, error: Error) -> Failure {
+        let Some(before) = before else {
+            let failure = reader.misfit(error);
+            return reader.finish().err().unwrap_or(failure);
+        };
+        let error = error.context(format_args!("after {}", self.log.file_key(&before)));
+        let file = *reader.file();
+        let failure = reader.misfit(error);
+        // A damaged header says anything.
+        let whole = match reader.finish() {
+            Ok(whole) => whole,
+            Err(damaged) => return damaged,
+        };
+        let Failure::Damaged(_, error) = failure else { return failure };
+        match (before.level > 0, file.level > 0) {
+            (true, false) => Failure::Damaged(vec![before], error),
+            (false, true) => Failure::Damaged(vec![file], error),
+            _ if self.next_contradicts(&whole) => Failure::Damaged(vec![file], error),
+            _ => Failure::Damaged(vec![before, file], error),
+        }
+    }
+
+    /// Whether the plan's next file does not go on from this one either.
+    fn next_contradicts(&self, whole: &WholeFile) -> bool {
+        let Some(next) = self.plan.files.iter().find(|next| next.min == whole.file.max.next()) else {
+            return false;
+        };
+        let read = || -> Result<bool, Failure> {
+            let reader = self.log.open_slowly(next).map_err(Failure::Other)?;
+            let next = OpenFile::start(self.log, *next, reader).begin()?;
+            let previous = next.header().origin.map(|origin| origin.previous);
+            Ok(previous.is_some() && whole.after().is_some() && previous != whole.after())
+        };
+        read().unwrap_or(false)
+    }
+
     /// Says how far it is, and hears whether to go on.
     fn tell(&self, done: Progress) -> Result<(), Failure> {
         if self.cancelled.load(Ordering::Relaxed) {
@@ -152,18 +193,6 @@ impl Assembly<'_> {
             progress(done);
         }
         Ok(())
-    }
-}
-
-/// A file that does not go on from the one before it: which of the two is wrong cannot be known.
-fn misfit(log: &Log, reader: &FileReader, before: Option<LogFile>, error: Error) -> Failure {
-    let Some(before) = before else { return reader.misfit(error) };
-    match reader.misfit(error.context(format_args!("after {}", log.file_key(&before)))) {
-        Failure::Damaged(mut files, error) => {
-            files.push(before);
-            Failure::Damaged(files, error)
-        }
-        other => other,
     }
 }
 

@@ -94,6 +94,7 @@ impl Replicator {
         self.stop_writers()?;
         self.replica()?.stop_leading()?;
         if let Settled::Tail = self.settle()? {
+            self.may_have_a_tail()?;
             self.shared.confirmations.settled(true);
             let position = self.replica()?.boundary().position;
             self.verify(position)?;
@@ -139,7 +140,7 @@ impl Replicator {
                     self.shared.see(|view| view.behind_since = None);
                     return Ok(None);
                 }
-                CatchUpEffect::ReadFloor => {
+                CatchUpEffect::ReadFloor | CatchUpEffect::CheckFence => {
                     let floor = self.wait(self.shared.log.floor())?;
                     reader.handle(CatchUpEvent::Floor(floor))?
                 }
@@ -200,13 +201,15 @@ impl Replicator {
     pub(super) fn settle(&mut self) -> Result<Settled> {
         loop {
             let replica = self.replica()?;
-            let txid = replica.boundary().position.txid;
+            let Position { txid, epoch, .. } = replica.boundary().position;
             let questions = replica.has_tail()? || replica.has_intents();
             if !questions {
                 return Ok(Settled::Clean);
             }
             let next = self.fetch_slot(txid.next())?;
-            if next.is_none() && self.wait(self.shared.log.floor())?.covers(txid.next()) {
+            // Below the floor neither an absence nor a fence tells anything.
+            let doubtful = next.as_ref().is_none_or(|next| next.facts.epoch > epoch);
+            if doubtful && self.wait(self.shared.log.floor())?.covers(txid.next()) {
                 self.rebuild(Save::Tail)?;
                 continue;
             }
@@ -232,7 +235,8 @@ impl Replicator {
     fn redo(&mut self) -> Result<()> {
         let mut slots: Vec<SlotFile> = Vec::new();
         let mut bytes = 0;
-        let mut txid = self.replica()?.boundary().position.txid.next();
+        let first = self.replica()?.boundary().position.txid.next();
+        let mut txid = first;
         while let Some(slot) = self.fetch_slot(txid)? {
             if slot.facts.is_foreign_tool() {
                 return self.take_foreign_slots();
@@ -244,6 +248,10 @@ impl Replicator {
             if bytes > 16 * GROUP_BYTES {
                 return self.rebuild(Save::Differences);
             }
+        }
+        if self.wait(self.shared.log.floor())?.covers(first) {
+            // Slots are missing, and what is there may be anybody's.
+            return self.rebuild(Save::Differences);
         }
         if !self.replica()?.apply_over_residue(&slots)? {
             return self.rebuild(Save::Differences);

@@ -24,6 +24,8 @@ pub(super) struct Bootstrap {
     pub(super) pool: PoolOptions,
     /// Take a database without local state as this log's continuation.
     pub(super) adopt: bool,
+    /// Never lead: commits of its own are a mistake.
+    pub(super) read_only: bool,
     /// A new database's id, if this node founds one.
     pub(super) new_id: DatabaseId,
 }

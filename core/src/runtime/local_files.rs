@@ -76,6 +76,13 @@ impl LocalFiles {
         Ok(files)
     }
 
+    /// Whether a database at this path is known to belong to a log. Makes nothing.
+    pub(crate) fn belongs(database: &Path) -> bool {
+        let mut identity = database.to_path_buf().into_os_string();
+        identity.push("-haqlite/identity.json");
+        Path::new(&identity).exists()
+    }
+
     /// Gives the lock back: nothing of this value may be written any more.
     pub(crate) fn unlock(&self) {
         *self.lock.lock() = None;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
+use super::object_reader::persistently;
 use super::patience::body_bytes;
 pub(super) use super::patience::{limited, limited_for};
 use crate::bucket::{Body, Bucket, Key, Layout, Put, PutMode, PutOptions, Range};
@@ -152,28 +153,69 @@ impl Log {
     }
 
     /// Every file of the log above the floor: compactions and snapshots first, slots last, so that a slot
-    /// that was compacted meanwhile is not missed.
+    /// that was compacted meanwhile is not missed. A request that fails is made again some times.
     pub(crate) async fn list(&self) -> Result<Vec<LogFile>> {
         let mut files = Vec::new();
         for level in (0..=9).rev() {
             files.extend(self.list_level(level, Txid::ZERO).await?);
         }
-        let floor = self.floor().await?;
+        let floor = persistently(|| self.floor()).await?;
         files.retain(|file| file.level > 0 || !floor.covers(file.max));
         Ok(files)
     }
 
-    /// The first slot beyond `txid` that a listing shows: one request.
-    pub(crate) async fn first_slot_after(&self, txid: Txid) -> Result<Option<Txid>> {
-        let prefix = Key::level_prefix(0, &self.root, self.layout);
-        let page = limited(self.bucket.list(&prefix, Some(&self.key(&Key::slot(txid))))).await?;
-        let slots = page.objects.iter().filter_map(|object| {
-            match Key::parse_file(&object.key, 0, &self.root, self.layout)? {
-                Key::File { min, max, .. } if min > txid && min == max => Some(min),
-                _ => None,
+    /// The files of a level that begin after this slot, also slots below the floor.
+    pub(crate) async fn list_level(&self, level: u8, after: Txid) -> Result<Vec<LogFile>> {
+        Ok(self.list_folder(level, after).await?.into_iter().filter_map(|(_, file)| file).collect())
+    }
+
+    /// Every object in the folder of a level beyond this slot, by key, with the file that it is.
+    pub(super) async fn list_folder(&self, level: u8, after: Txid) -> Result<Vec<(String, Option<LogFile>)>> {
+        let prefix = Key::level_prefix(level, &self.root, self.layout);
+        let last = Key::File { level, min: after, max: Txid::new(u64::MAX) };
+        let mut after = Some(self.key(&last)).filter(|_| after > Txid::ZERO);
+        let mut found = Vec::new();
+        loop {
+            let request = || limited(self.bucket.list(&prefix, after.as_deref()));
+            let page = persistently(request).await?;
+            after = page.objects.last().map(|object| object.key.clone());
+            for object in page.objects {
+                let file = match Key::parse_file(&object.key, level, &self.root, self.layout) {
+                    Some(Key::File { level, min, max }) => {
+                        let (size, modified_ms) = (object.size, object.last_modified_ms);
+                        Some(LogFile { level, min, max, size, modified_ms })
+                    }
+                    _ => None,
+                };
+                found.push((object.key, file));
             }
-        });
-        Ok(slots.min())
+            if !page.more || after.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// The keys of objects below the root that are no part of a log, as many as `most`. Where the root is
+    /// empty, only those in the folders of the levels: others belong to somebody else.
+    pub(super) async fn unknown_keys(&self, most: usize) -> Result<Vec<String>> {
+        let level = |level| Key::level_prefix(level, &self.root, self.layout);
+        let folders =
+            if self.root.is_empty() { (0..=9).map(level).collect() } else { vec![self.root.clone()] };
+        let mut unknown = Vec::new();
+        for prefix in folders {
+            let mut after: Option<String> = None;
+            loop {
+                let page = persistently(|| limited(self.bucket.list(&prefix, after.as_deref()))).await?;
+                after = page.objects.last().map(|object| object.key.clone());
+                let keys = page.objects.into_iter().map(|object| object.key);
+                unknown.extend(keys.filter(|key| Key::parse(key, &self.root, self.layout).is_none()));
+                if !page.more || after.is_none() || unknown.len() >= most {
+                    break;
+                }
+            }
+        }
+        unknown.truncate(most);
+        Ok(unknown)
     }
 
     /// The slot as a listing would name it; `None` if there is no such object.
@@ -190,33 +232,17 @@ impl Log {
         }))
     }
 
-    /// The files of a level that begin after this slot, also slots below the floor.
-    pub(crate) async fn list_level(&self, level: u8, after: Txid) -> Result<Vec<LogFile>> {
-        let prefix = Key::level_prefix(level, &self.root, self.layout);
-        let last = Key::File { level, min: after, max: Txid::new(u64::MAX) };
-        let mut after = Some(self.key(&last)).filter(|_| after > Txid::ZERO);
-        let mut files = Vec::new();
-        loop {
-            let page = limited(self.bucket.list(&prefix, after.as_deref())).await?;
-            for object in &page.objects {
-                let key = Key::parse_file(&object.key, level, &self.root, self.layout);
-                if let Some(Key::File { level, min, max }) = key {
-                    let (size, modified_ms) = (object.size, object.last_modified_ms);
-                    files.push(LogFile { level, min, max, size, modified_ms });
-                }
+    /// The first slot beyond `txid` that a listing shows: one request.
+    pub(crate) async fn first_slot_after(&self, txid: Txid) -> Result<Option<Txid>> {
+        let prefix = Key::level_prefix(0, &self.root, self.layout);
+        let page = limited(self.bucket.list(&prefix, Some(&self.key(&Key::slot(txid))))).await?;
+        let slots = page.objects.iter().filter_map(|object| {
+            match Key::parse_file(&object.key, 0, &self.root, self.layout)? {
+                Key::File { min, max, .. } if min > txid && min == max => Some(min),
+                _ => None,
             }
-            after = page.objects.last().map(|object| object.key.clone());
-            if !page.more || after.is_none() {
-                return Ok(files);
-            }
-        }
-    }
-
-    /// A file of a listing, whole.
-    pub(crate) async fn fetch(&self, file: &LogFile) -> Result<Fetched> {
-        let key = self.file_key(file);
-        let gone = || Error::new(ErrorKind::StoreUnavailable, format!("{key} was deleted while it was read"));
-        self.fetch_key(&key).await?.ok_or_else(gone)
+        });
+        Ok(slots.min())
     }
 
     async fn fetch_key(&self, key: &str) -> Result<Option<Fetched>> {
@@ -245,14 +271,14 @@ impl Log {
         Ok(Some(Fetched::Staged(staged, offset)))
     }
 
+    /// A part of an object; `None` if there is none.
+    pub(super) async fn part(&self, key: &Key, range: Range) -> Result<Option<Bytes>> {
+        Ok(limited(self.bucket.get(&self.key(key), range)).await?.map(|object| object.body))
+    }
+
     /// The bucket.
     pub(super) fn bucket(&self) -> &Arc<dyn Bucket> {
         &self.bucket
-    }
-
-    /// The key of the genesis.
-    pub(super) fn genesis_key(&self) -> String {
-        self.key(&Key::Genesis)
     }
 
     /// The key of a file of a listing.
@@ -266,6 +292,7 @@ impl Log {
         self.staging.join(format!(".{what}-{}-{number}", std::process::id()))
     }
 
+    /// Where an object of the log is.
     pub(super) fn key(&self, key: &Key) -> String {
         key.path(&self.root, self.layout)
     }

@@ -68,6 +68,8 @@ pub(crate) struct NodeOptions {
     pub(crate) wal_cap_bytes: u64,
     pub(crate) open_timeout: Duration,
     pub(crate) adopt: bool,
+    /// Only follows: a database with commits of its own is refused.
+    pub(crate) read_only: bool,
 }
 
 /// How long a close waits for the bucket and for the lease store.
@@ -77,12 +79,7 @@ impl Node {
     /// Opens the node and waits until it leads, or follows at the tail that it saw, and until the schema is
     /// in the database. On this thread; the work is done on the node's own.
     pub(crate) fn open(options: NodeOptions) -> Result<Node> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("haqlite")
-            .enable_all()
-            .build()
-            .map_err(|e| Error::io("starting the runtime", e))?;
+        let runtime = own_runtime()?;
         let deadline = clock::now() + options.open_timeout;
         let schema = options.schema.clone();
         let node = Node::start(runtime, &options)?;
@@ -182,17 +179,17 @@ impl Node {
             return Ok(());
         }
         let log = self.shared.log.clone();
-        match self.block_on(async move { log.slot(bookmark.txid).await })? {
-            Some(slot) if slot.facts.epoch == bookmark.epoch => Ok(()),
-            Some(slot) => {
-                let owner = slot.facts.epoch;
+        match self.block_on(async move { log.owner(bookmark.txid).await })? {
+            Some(owner) if owner == bookmark.epoch => Ok(()),
+            Some(owner) => {
                 let message =
                     format!("the write of bookmark {bookmark} was lost: epoch {owner} has its slot");
                 Err(Error::new(ErrorKind::BookmarkLost, message))
             }
             None => {
                 let message = format!(
-                    "the slot of bookmark {bookmark} is gone: whether its write was lost is not known"
+                    "no file of the log tells of the slot of bookmark {bookmark}: whether its write was lost is \
+                     not known"
                 );
                 Err(Error::new(ErrorKind::OutcomeUnknown, message))
             }
@@ -324,7 +321,7 @@ impl Node {
     }
 
     /// Waits until the view satisfies `test`. `Timeout` with `what` at the deadline.
-    fn until<T: Send + 'static>(
+    pub(super) fn until<T: Send + 'static>(
         &self,
         deadline: Monotonic,
         what: &str,
@@ -371,6 +368,16 @@ impl Drop for Node {
     }
 }
 
+/// A node's own runtime.
+pub(super) fn own_runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("haqlite")
+        .enable_all()
+        .build()
+        .map_err(|e| Error::io("starting the runtime", e))
+}
+
 /// Runs a future on the runtime and waits for it here.
 pub(super) fn block_on<T: Send + 'static>(
     runtime: &Runtime,
@@ -384,7 +391,7 @@ pub(super) fn block_on<T: Send + 'static>(
 }
 
 /// The same error once more: errors are not cloned, because their sources cannot be.
-fn copy_of(error: &Error) -> Error {
+pub(super) fn copy_of(error: &Error) -> Error {
     Error::new(error.kind(), error.message()).with_outcome(error.outcome())
 }
 

@@ -26,7 +26,7 @@ impl Fixture {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let bucket = MemoryBucket::new();
-        let bytes: Vec<u8> = (0..size).map(|i| (i * 31 >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..size).map(|i| ((i * 31) >> 3) as u8).collect();
         let txid = Txid::new(7);
         let fixture = Fixture {
             file: LogFile { level: 0, min: txid, max: txid, size: size as u64, modified_ms: 0 },

@@ -188,9 +188,11 @@ impl Replicator {
         self.limit_writers();
         shared.confirmations.begin(epoch, confirmed.txid);
         self.replica()?.lead()?;
+        // Whose the slot is before that it is confirmed: who waits for another leader's write in it must not
+        // take this one for it.
+        shared.epoch_began(epoch, confirmed.txid);
         self.moved();
         shared.see(|view| view.epoch = epoch);
-        shared.epoch_began(epoch, confirmed.txid);
         self.state = State::Leading(Box::new(Leading {
             tenure,
             epoch,

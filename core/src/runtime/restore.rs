@@ -9,6 +9,7 @@ use super::damage::{Judged, LISTINGS};
 use super::file_reader::{Failure, OpenFile};
 use super::log::Log;
 use super::object_reader::persistently;
+use crate::bucket::Key;
 use crate::replication::{
     LogFile, Plan, Walk, WholeFile, beyond_the_slots, covers, plan_as_far, plan_restore, plan_until,
 };
@@ -72,7 +73,7 @@ impl Log {
     pub(crate) async fn restore(&self, path: &Path) -> Result<Option<Restored>> {
         let restored = self.restore_with(path, &RestoreRequest::default()).await?;
         match &restored {
-            Some(there) if there.position.chain == Chain::ZERO && !there.foreign => {
+            Some(there) if there.position.chain == Chain::ZERO && !there.foreign_end => {
                 let message = format!("nothing tells the chain value of slot {}", there.position.txid);
                 Err(Error::corrupt(message))
             }
@@ -97,10 +98,10 @@ impl Log {
         let mut judged = Judged::default();
         let genesis = match persistently(|| self.genesis()).await {
             Err(error) if request.last_good && error.kind() == ErrorKind::Corrupt => {
-                judged.problems.push(Problem::new(self.genesis_key(), &error));
+                judged.problems.push(Problem::new(self.key(&Key::Genesis), &error));
                 None
             }
-            other => other.map_err(|error| error.context(self.genesis_key()))?,
+            other => other.map_err(|error| error.context(self.key(&Key::Genesis)))?,
         };
         let guard = CancelOnDrop::default();
         loop {
@@ -246,7 +247,7 @@ impl Log {
 
     /// A listing, and what it does not show yet: the slot at its end, and those after it.
     async fn list_to_the_end(&self) -> Result<Vec<LogFile>> {
-        let mut files = persistently(|| self.list()).await?;
+        let mut files = self.list().await?;
         if let Some(beyond) = beyond_the_slots(&files)
             && let Some(slot) = persistently(|| self.slot_name(beyond.max)).await?
         {

@@ -117,6 +117,8 @@ pub(crate) struct View {
     pub(crate) last_error: Option<(ErrorKind, String)>,
     /// The same of the lease store.
     pub(crate) lease_error: Option<(ErrorKind, String)>,
+    /// What the last verification found wrong with the log.
+    pub(crate) verify_error: Option<(ErrorKind, String)>,
     /// From which slot on each epoch is known to own the log. Nothing is known of slots before the first.
     pub(crate) epochs: Vec<(Epoch, Txid)>,
     /// Why the node cannot go on; it serves reads of what it has.
@@ -318,7 +320,7 @@ impl Shared {
         status.lag = view.behind_since.map_or(Duration::ZERO, |since| clock::now().since(since));
         status.lag_bytes = view.unshipped_bytes;
         status.spool_bytes = view.spool_bytes;
-        status.last_error = view.last_error.or(view.lease_error);
+        status.last_error = view.last_error.or(view.lease_error).or(view.verify_error);
         status.lost_tails = self.files.lost_tails();
         status
     }
@@ -345,6 +347,7 @@ impl View {
             spool_bytes: 0,
             last_error: None,
             lease_error: None,
+            verify_error: None,
             epochs: Vec::new(),
             stopped: None,
             election_over: false,

@@ -33,7 +33,7 @@ use crate::types::{DatabaseId, Error, ErrorKind, LeaseConfig, Monotonic, NodeId,
 
 const DEFAULT_PORT: u16 = 18080;
 /// For how long a forwarded write looks for a leader.
-const FORWARD_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const FORWARD_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Node {
     /// Locks the files, probes the store, takes the port, and starts the threads and the tasks.
@@ -83,6 +83,7 @@ impl Node {
             // Who cannot lead does not offer itself as a successor.
             runtime.spawn(super::heartbeat::run(Arc::clone(&shared), forwarder.clone(), poll));
         }
+        runtime.spawn(super::verify_task::run(Arc::clone(&shared)));
         let (stop_server, mut stopped) = watch::channel(false);
         let service = Arc::new(NodeService(Arc::clone(&shared)));
         runtime.spawn(server.serve(service, async move {
@@ -103,7 +104,7 @@ impl Node {
     }
 }
 
-fn share(
+pub(super) fn share(
     options: &NodeOptions,
     files: &Arc<LocalFiles>,
     (session, node, address): (SessionId, NodeId, String),
@@ -144,7 +145,7 @@ fn share(
     (shared, replicator_inbox, election_inbox)
 }
 
-fn start_replicator(
+pub(super) fn start_replicator(
     shared: &Arc<Shared>,
     runtime: &Runtime,
     inbox: Receiver<Message>,
@@ -163,6 +164,7 @@ fn start_replicator(
             },
             pool: PoolOptions::new(connection),
             adopt: options.adopt,
+            read_only: options.read_only,
             new_id: DatabaseId::from_bytes(uuid::Uuid::new_v4().into_bytes()),
         },
         replica: None,
@@ -184,7 +186,7 @@ fn start_replicator(
 
 /// The WAL's format is fixed, and yet: before anything depends on it, a page is injected into a database in
 /// staging and read through SQL. Once per process.
-fn test_injection_once(files: &LocalFiles) -> Result<()> {
+pub(super) fn test_injection_once(files: &LocalFiles) -> Result<()> {
     static PASSED: OnceLock<()> = OnceLock::new();
     if PASSED.get().is_none() {
         wal_self_test(&files.staging("self-test.db"))?;

@@ -2,29 +2,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 
 use super::clock;
-use super::log::{Log, limited};
-use super::retain::Memory;
-use super::shared::{Shared, View};
+use super::keeper::Keeper;
+use super::log::limited;
+use super::shared::Shared;
 use crate::election::Tenure;
-use crate::replication::{Chore, Known, LogFile, Next, SNAPSHOTS, next_chore};
-use crate::types::{ErrorKind, Monotonic, Result, Txid};
+use crate::replication::Next;
+use crate::types::{Monotonic, Result, Txid};
 
-/// The leader's upkeep of the log: compacts, makes snapshots, deletes. One thing at a time, and nothing at all
-/// while nothing is added.
+/// The leader's upkeep of the log: compacts, makes snapshots, deletes. One thing at a time, beside everything
+/// else that the node does, and nothing at all while nothing is added.
 ///
-/// It begins with a promotion and ends with the tenure, and no part of its safety rests on that: a leader that
+/// It begins with a promotion and ends with the tenure, and no part of its safety rests on that. A leader that
 /// does not know yet that it was replaced makes files of slots that it knows to be confirmed, which are the
-/// log's for ever, deletes only what verified files stand for, and raises the floor to no slot but one that
-/// has a confirmed slot above it, which is where its successor's fence begins.
+/// log's for ever; it deletes only what verified files stand for, which are never deleted in turn before others
+/// stand for them; and it raises the floor to no slot but one that has a confirmed slot above it, which is
+/// where its successor's fence begins at the earliest.
 struct Upkeep {
     shared: Arc<Shared>,
-    view: watch::Receiver<View>,
-    known: Option<Known>,
-    memory: Memory,
-    /// The store's time at a time of ours.
+    keeper: Keeper,
+    /// The store's time at a time of ours: ours tells only how much has passed since. What may be deleted is
+    /// judged by the store's alone.
     clock: Option<(i64, Monotonic)>,
 }
 
@@ -36,17 +35,12 @@ const STILL_LEADING: Duration = Duration::from_secs(1);
 
 /// Keeps the log up for a tenure that begins now.
 pub(super) fn start(shared: &Arc<Shared>, tenure: Tenure, tokio: &Handle) {
-    let upkeep = Upkeep {
-        shared: Arc::clone(shared),
-        view: shared.view.subscribe(),
-        known: None,
-        memory: Memory::default(),
-        clock: None,
-    };
-    let compaction = &shared.settings.compaction;
-    if compaction.levels.is_empty() && compaction.snapshots.is_none() {
+    let settings = &shared.settings;
+    if settings.compaction.levels.is_empty() && settings.compaction.snapshots.is_none() {
         return;
     }
+    let keeper = Keeper::new(shared.log.clone(), settings.compaction.clone(), settings.retention.clone());
+    let upkeep = Upkeep { shared: Arc::clone(shared), keeper, clock: None };
     let shared = Arc::clone(shared);
     tokio.spawn(async move {
         tokio::select! {
@@ -69,19 +63,18 @@ impl Upkeep {
         let mut pause = FIRST_PAUSE;
         let mut failed = false;
         loop {
-            match self.step().await {
+            let confirmed = self.shared.view.borrow().confirmed.txid;
+            match self.step(confirmed).await {
                 Ok(next) => {
                     if std::mem::take(&mut failed) {
                         self.shared.recovered();
                     }
                     pause = FIRST_PAUSE;
-                    self.wait(next).await;
+                    self.wait(next, confirmed).await;
                 }
                 Err(error) => {
                     self.shared.degraded(&error.context("the upkeep of the log"));
                     failed = true;
-                    // What is known may be what was wrong.
-                    self.known = None;
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
@@ -89,81 +82,36 @@ impl Upkeep {
         }
     }
 
-    /// Does one thing if it is time for it; otherwise tells what to wait for.
-    async fn step(&mut self) -> Result<Next> {
-        self.look_at_clock().await?;
-        let now_ms = self.now_ms();
-        let confirmed = self.view.borrow_and_update().confirmed.txid;
-        let log = self.shared.log.clone();
-        if self.known.is_none() {
-            let files = log.list().await?;
-            let floor = log.floor().await?;
-            self.known = Some(Known { files, floor, ..Known::default() });
+    async fn step(&mut self, confirmed: Txid) -> Result<Next> {
+        if self.clock.is_none() {
+            self.clock = Some((limited(self.shared.log.bucket().now_ms()).await?, clock::now()));
         }
-        let Some(known) = &mut self.known else { return Ok(Next::Idle) };
-        known.confirmed = known.confirmed.max(confirmed);
-        if newest_slot(known).max(known.floor.0) < known.confirmed {
-            known.unlisted_since_ms.get_or_insert(now_ms);
+        let next = self.keeper.step(confirmed, self.now_ms()).await;
+        if let Some(told_ms) = self.keeper.told_ms.take() {
+            self.clock = Some((told_ms, clock::now()));
         }
-        let settings = &self.shared.settings;
-        let next = next_chore(known, &settings.compaction, &settings.retention, now_ms);
-        let Next::Now(chore) = next else { return Ok(next) };
-        self.perform(&log, chore, now_ms).await?;
-        // Whatever there is to do now.
-        Ok(Next::At(i64::MIN))
+        next
     }
 
-    async fn perform(&mut self, log: &Log, chore: Chore, now_ms: i64) -> Result<()> {
-        let Some(known) = &mut self.known else { return Ok(()) };
-        match chore {
-            Chore::Look => {
-                let end = known.files.iter().map(|f| f.max).max().unwrap_or_default();
-                known.files.extend(log.list_level(0, newest_slot(known).max(known.floor.0).min(end)).await?);
-                // A listing may lag: then another one is made at the next boundary.
-                known.unlisted_since_ms = (newest_slot(known) < known.confirmed).then_some(now_ms);
+    /// Waits until it is time for more, or for the first slot of which nothing is known yet: those after it
+    /// make nothing due any earlier.
+    async fn wait(&self, next: Next, confirmed: Txid) {
+        let mut view = self.shared.view.subscribe();
+        let first_slot = async {
+            if self.keeper.waits_for_slots() {
+                let _ = view.wait_for(|view| view.confirmed.txid > confirmed).await;
+            } else {
+                std::future::pending::<()>().await;
             }
-            Chore::Compact(level, inputs) => {
-                let made = make(log, level, &inputs, &mut self.memory).await?;
-                known.add(LogFile { modified_ms: now_ms, ..made });
-            }
-            Chore::Snapshot(inputs) => {
-                let made = make(log, SNAPSHOTS, &inputs, &mut self.memory).await?;
-                // It was the first input, and read to its end.
-                if let Some(base) = inputs.first() {
-                    self.memory.read(base);
-                }
-                known.add(LogFile { modified_ms: now_ms, ..made });
-            }
-            Chore::Retain => {
-                let retention = &self.shared.settings.retention;
-                let retained = log.retain(known.confirmed, retention, &mut self.memory).await?;
-                self.clock = Some((retained.now_ms, clock::now()));
-                let confirmed = known.confirmed;
-                let known = Known {
-                    files: retained.files,
-                    floor: retained.floor,
-                    confirmed,
-                    unlisted_since_ms: None,
-                };
-                self.known = Some(known);
-            }
-        }
-        Ok(())
-    }
-
-    async fn wait(&mut self, next: Next) {
-        let until = match next {
-            Next::Now(_) => return,
-            Next::At(at) => Some(at),
-            Next::Idle => None,
         };
-        let known = self.known.as_ref().map(|known| known.confirmed).unwrap_or_default();
-        let left = until.map_or(Duration::MAX, |at| {
-            Duration::from_millis(u64::try_from(at.saturating_sub(self.now_ms())).unwrap_or(0))
-        });
-        let listed = self.known.as_ref().is_some_and(|known| known.unlisted_since_ms.is_none());
-        let moved = self.view.wait_for(|view| listed && view.confirmed.txid > known);
-        let _ = tokio::time::timeout(left, moved).await;
+        match next {
+            Next::Now(_) => {}
+            Next::At(at) => {
+                let left = u64::try_from(at.saturating_sub(self.now_ms())).unwrap_or(0);
+                let _ = tokio::time::timeout(Duration::from_millis(left), first_slot).await;
+            }
+            Next::Idle => first_slot.await,
+        }
     }
 
     /// The store's clock, by ours since it was last asked for.
@@ -171,33 +119,4 @@ impl Upkeep {
         let Some((then, at)) = self.clock else { return 0 };
         then.saturating_add(i64::try_from(clock::now().since(at).as_millis()).unwrap_or(i64::MAX))
     }
-
-    async fn look_at_clock(&mut self) -> Result<()> {
-        if self.clock.is_none() {
-            self.clock = Some((limited(self.shared.log.bucket().now_ms()).await?, clock::now()));
-        }
-        Ok(())
-    }
-}
-
-/// Makes a file. If an input is damaged, it is made again where that is possible, for the next try.
-async fn make(log: &Log, level: u8, inputs: &[LogFile], memory: &mut Memory) -> Result<LogFile> {
-    match log.make_of(level, inputs).await {
-        Ok((made, facts)) => {
-            memory.made(&made, &facts);
-            Ok(made)
-        }
-        Err(error) => {
-            if error.kind() == ErrorKind::Corrupt
-                && let Err(worse) = log.repair_among(inputs).await
-            {
-                tracing::warn!("{worse}");
-            }
-            Err(error)
-        }
-    }
-}
-
-fn newest_slot(known: &Known) -> Txid {
-    known.files.iter().filter(|f| f.level == 0).map(|f| f.max).max().unwrap_or_default()
 }

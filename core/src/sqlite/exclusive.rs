@@ -7,7 +7,7 @@ use super::failure::from_rusqlite;
 use crate::types::{Error, ErrorKind, Result};
 
 /// While this value lives, SQLite lets nobody else into the database.
-pub(crate) struct Exclusive(#[expect(dead_code, reason = "held for its locks")] rusqlite::Connection);
+pub(crate) struct Exclusive(rusqlite::Connection);
 
 impl Exclusive {
     /// Locks the database at the path, if there is one that SQLite can read. `InUse` if anybody has it open.

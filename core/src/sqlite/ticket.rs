@@ -1,9 +1,11 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::MutexGuard;
+
 use super::session::SessionCore;
 use super::writer::{State, Writer};
-use crate::types::{Monotonic, Result};
+use crate::types::{Error, ErrorKind, Monotonic, Result};
 
 /// After how long an interactive transaction is rolled back.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +32,28 @@ pub(super) struct Holder {
 }
 
 impl Writer {
+    /// The mutex, for a writer. `Busy` after the busy timeout.
+    #[inline]
+    pub(super) fn enter(&self) -> Result<MutexGuard<'_, State>> {
+        if let Some(_door) = self.door.try_lock()
+            && let Some(state) = self.state.try_lock()
+        {
+            return Ok(state);
+        }
+        self.enter_behind_others()
+    }
+
+    fn enter_behind_others(&self) -> Result<MutexGuard<'_, State>> {
+        let patience = self.options.connection.busy_timeout;
+        let deadline = (self.clock)() + patience;
+        if let Some(_door) = self.door.try_lock_for(patience)
+            && let Some(state) = self.state.try_lock_for(deadline.since((self.clock)()))
+        {
+            return Ok(state);
+        }
+        Err(Error::new(ErrorKind::Busy, "another write took longer than the busy timeout"))
+    }
+
     /// Gives a ticket out. Only when the state is free.
     pub(super) fn issue(&self, state: &mut State, session: Option<Arc<SessionCore>>) -> u64 {
         let now = (self.clock)();

@@ -30,6 +30,9 @@ pub(crate) struct WriterOptions {
 /// mutex for each of its statements, so that the runtime can cut a batch, or take the ticket away,
 /// between two of them. Whoever wants to write while a ticket is out waits up to the busy timeout.
 pub(crate) struct Writer {
+    /// Whoever waits for the mutex as a writer holds this: so there is never more than one, and a cut, which
+    /// does not, has its turn after two writes at most, however many writers there are.
+    pub(super) door: Mutex<()>,
     pub(super) state: Mutex<State>,
     /// Told when a ticket comes back or a stall ends.
     pub(super) freed: Condvar,
@@ -91,6 +94,7 @@ impl Writer {
             unpruned_requests: None,
         };
         Ok(Arc::new(Writer {
+            door: Mutex::new(()),
             state: Mutex::new(state),
             freed: Condvar::new(),
             gate,
@@ -199,9 +203,7 @@ impl Writer {
 
     /// As [`Writer::idle`], and `own` may have the ticket.
     pub(super) fn wait_for_turn(&self, own: Option<u64>) -> Result<MutexGuard<'_, State>> {
-        let Some(mut state) = self.state.try_lock_for(self.options.connection.busy_timeout) else {
-            return Err(Error::new(ErrorKind::Busy, "another write took longer than the busy timeout"));
-        };
+        let mut state = self.enter()?;
         if state.closed {
             return Err(closed());
         }

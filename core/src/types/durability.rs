@@ -16,16 +16,18 @@ pub enum Durability {
     /// checkpoint, so that pages that change again and again are uploaded once. A crash can lose as much as
     /// the limits allow; a close ships the rest.
     Checkpoint {
-        /// The longest time between two shipments while there is something to ship.
+        /// The longest time that a commit waits for its shipment.
         interval: Duration,
         /// So many commits are shipped without waiting for the interval.
         commits: u64,
         /// So many bytes of the WAL are shipped without waiting for the interval. The WAL's limit has to be at
-        /// least twice this.
+        /// least twice this, and is four times this if it was left at its default: at twice, writers may wait
+        /// while a checkpoint is uploaded.
         wal_bytes: u64,
     },
     /// A write is acknowledged when the slot that holds it is confirmed: whatever crashes, it stays. Writers
-    /// at one time share slots.
+    /// at one time share slots. What a crash can lose are writes that nobody was told of; if the bucket does
+    /// not answer, a write is a `Timeout` whose outcome is unknown.
     Cloud,
 }
 

@@ -24,6 +24,7 @@ mod txid;
 mod upkeep;
 mod value;
 mod value_ref;
+mod verify_report;
 
 pub use bookmark::Bookmark;
 pub use chain::Chain;
@@ -49,3 +50,4 @@ pub use txid::Txid;
 pub use upkeep::{Compaction, Retention};
 pub use value::{Params, SqlValue};
 pub use value_ref::{FromColumn, ValueRef};
+pub use verify_report::VerifyReport;

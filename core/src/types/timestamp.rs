@@ -1,6 +1,5 @@
 use std::fmt;
 use std::str::FromStr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Error, ErrorKind, Result};
 
@@ -19,16 +18,6 @@ impl Timestamp {
     /// Milliseconds since 1970.
     pub fn unix_ms(self) -> i64 {
         self.0
-    }
-}
-
-impl From<SystemTime> for Timestamp {
-    fn from(time: SystemTime) -> Timestamp {
-        let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-        match time.duration_since(UNIX_EPOCH) {
-            Ok(after) => Timestamp(ms(after)),
-            Err(before) => Timestamp(-ms(before.duration())),
-        }
     }
 }
 

@@ -97,6 +97,26 @@ async fn a_write_leaves_no_temp_file_and_a_read_writes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_must_exist_is_left_as_it_is_until_the_first_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = DirectoryBucket::existing(folder.path().join("nowhere")).err().unwrap();
+    assert_eq!(missing.kind(), ErrorKind::InvalidArgument);
+    fs::write(folder.path().join("a"), "x").unwrap();
+    assert!(DirectoryBucket::existing(folder.path().join("a")).is_err(), "a file is no folder");
+    let bucket = DirectoryBucket::existing(folder.path()).unwrap();
+    assert_eq!(&*bucket.get("a", Range::Whole).await.unwrap().unwrap().body, b"x");
+    assert_eq!(bucket.list("", None).await.unwrap().objects.len(), 1);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    stored(put(&bucket, "b", "y", PutMode::Create).await);
+    assert_eq!(&*open(folder.path()).get("b", Range::Whole).await.unwrap().unwrap().body, b"y");
+    // What is gone as a whole, as when a volume is not mounted, is not made again.
+    fs::remove_dir_all(folder.path()).unwrap();
+    let options = PutOptions::new(PutMode::Create);
+    assert!(bucket.put("c", Body::Bytes("z".into()), options).await.is_err());
+    assert!(!folder.path().exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_open_removes_temp_files_older_than_a_day() {
     let folder = tempfile::tempdir().unwrap();
     drop(open(folder.path()));

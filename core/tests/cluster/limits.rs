@@ -1,7 +1,7 @@
 //! What a database costs while nothing happens, and what stays bounded while very much does.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use haqlite::bucket::{Call, Fault, FaultyBucket};
@@ -32,6 +32,37 @@ fn an_idle_cluster_puts_nothing_but_the_lease() {
     std::thread::sleep(TTL * 3);
     assert_eq!(puts.load(Ordering::Relaxed), before);
     world.end([a, b]);
+}
+
+#[test]
+fn writers_that_never_pause_do_not_keep_slots_from_being_cut() {
+    const WRITERS: usize = 64;
+    let world = World::new();
+    let db = world.open("a");
+    let (before, stop) = (db.position().txid.get(), AtomicBool::new(false));
+    let mut longest = 0;
+    std::thread::scope(|scope| {
+        for _ in 0..WRITERS {
+            let (db, stop) = (&db, &stop);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    insert(db, "busy");
+                }
+            });
+        }
+        let mut last = before;
+        let mut since = 0;
+        for _ in 0..100 {
+            std::thread::sleep(Duration::from_millis(20));
+            let now = db.position().txid.get();
+            since = if now == last { since + 20 } else { 0 };
+            (last, longest) = (now, longest.max(since));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    let slots = db.position().txid.get() - before;
+    assert!(slots >= 10 && longest <= 1_000, "{slots} slots in 2 s, none for {longest} ms");
+    world.end([db]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "modules of a test")]
 
 mod basics;
+mod checkpoint;
 mod cloud;
 mod followers;
 mod lease_faults;
@@ -12,8 +13,10 @@ mod limits;
 mod log_faults;
 mod outages;
 mod outcomes;
+mod read_replica;
 #[cfg(feature = "s3")]
 mod s3;
 mod spool;
 mod support;
+mod upkeep;
 mod world;

@@ -8,7 +8,9 @@ use haqlite::bucket::{Bucket, Call, Fault, FaultyBucket, Key, MemoryBucket, PutM
 use haqlite::lease_store::{LeaseStore, LeaseVersion, Register, Swap};
 use haqlite::ltx::{Decoder, Header};
 use haqlite::types::Chain;
-use haqlite::{Builder, CoordinatorConfig, Durability, Error, ErrorKind, HaQLite, LeaseConfig, Result};
+use haqlite::{
+    Builder, Compaction, CoordinatorConfig, Durability, Error, ErrorKind, HaQLite, LeaseConfig, Result,
+};
 
 use crate::support::SCHEMA;
 
@@ -91,19 +93,56 @@ impl World {
         connection
     }
 
+    /// The newest snapshot, and always the file that reaches farthest.
     fn image(&self) -> Vec<u8> {
         use haqlite::ltx::{After, Base, Merge, Source, write_database};
-        let sources = self
-            .slots()
+        let files = self.files();
+        let snapshot = files.iter().filter(|(level, min, _)| (*level, *min) == (9, 1)).max_by_key(|f| f.2);
+        let mut plan: Vec<(u8, u64, u64)> = snapshot.copied().into_iter().collect();
+        let mut end = plan.first().map_or(0, |f| f.2);
+        let next = |end: u64| {
+            let goes_on = |f: &&(u8, u64, u64)| f.0 < 9 && f.1 <= end + 1 && f.2 > end;
+            files.iter().filter(goes_on).max_by_key(|f| (f.2, f.0)).copied()
+        };
+        while let Some(file) = next(end) {
+            plan.push(file);
+            end = file.2;
+        }
+        let newest = files.iter().filter(|f| f.0 == 0).map(|f| f.2).max().unwrap();
+        assert_eq!(end, newest, "a hole, or a file beyond the newest slot: {files:?}");
+        let sources = plan
             .iter()
-            .map(|slot| {
-                let bytes = std::io::Cursor::new(object(&self.bucket, &slot_key(slot.txid)));
-                Source { decoder: Decoder::new(bytes).unwrap(), after: After::OwnHash }
+            .map(|(level, min, max)| {
+                let bytes = std::io::Cursor::new(object(&self.bucket, &file_key(*level, *min, *max)));
+                let after = if *level == 0 { After::OwnHash } else { After::Unknown };
+                Source { decoder: Decoder::new(bytes).unwrap(), after }
             })
             .collect();
         let mut database = std::io::Cursor::new(Vec::new());
         write_database(Merge::new(Base::Empty, sources).unwrap(), &mut database).unwrap();
         database.into_inner()
+    }
+
+    /// The log's files: level, first and last slot. Slots below the floor are none.
+    pub fn files(&self) -> Vec<(u8, u64, u64)> {
+        let floor = floor_of(&self.bucket, ROOT);
+        let mut files = Vec::new();
+        for level in (0..=9).rev() {
+            let prefix = Key::level_prefix(level, ROOT, self.bucket.layout());
+            for listed in wait(self.bucket.list(&prefix, None)).unwrap().objects {
+                match Key::parse_file(&listed.key, level, ROOT, self.bucket.layout()) {
+                    Some(Key::File { level, min, max }) => files.push((level, min.get(), max.get())),
+                    _ => panic!("{} is no file of the log", listed.key),
+                }
+            }
+        }
+        files.retain(|(level, _, max)| *level > 0 || *max > floor);
+        files
+    }
+
+    /// The slot up to which slots may be gone.
+    pub fn floor(&self) -> u64 {
+        floor_of(&self.bucket, ROOT)
     }
 
     /// The texts in `t` by the bucket alone, in order.
@@ -125,26 +164,40 @@ impl World {
     }
 }
 
-/// Fails unless the slots are one chain from the genesis on, whose epochs never go down and belong to one
-/// session each.
+/// Fails unless the slots are one chain, whose epochs never go down and belong to one session each: from the
+/// genesis on, or, where old slots were deleted, from the floor on, below which only links to be seen are held.
 pub fn check_log(bucket: &dyn Bucket, root: &str) {
-    let mut previous = Chain::of(&object(bucket, &Key::Genesis.path(root, bucket.layout())));
+    let genesis = Chain::of(&object(bucket, &Key::Genesis.path(root, bucket.layout())));
+    let floor = floor_of(bucket, root);
     let mut sessions: BTreeMap<u64, [u8; 6]> = BTreeMap::new();
+    let mut before = (0, genesis);
     let (mut epoch, mut stamp) = (0, i64::MIN);
     let slots = slots_of(bucket, root);
     assert!(!slots.is_empty());
-    for (expected, slot) in (1..).zip(&slots) {
-        assert_eq!(slot.txid, expected, "a gap");
+    for slot in &slots {
         let origin = slot.header.origin.expect("our own slot");
-        assert_eq!(origin.previous, previous, "slot {} does not follow the one before it", slot.txid);
+        if slot.txid == before.0 + 1 {
+            assert_eq!(origin.previous, before.1, "slot {} does not follow the one before it", slot.txid);
+        } else {
+            assert!(slot.txid <= floor + 1, "a gap before slot {}, and the floor is {floor}", slot.txid);
+        }
         assert!(origin.epoch.get() >= epoch, "the epoch goes down at slot {}", slot.txid);
         epoch = origin.epoch.get();
         assert!(slot.header.timestamp_ms >= stamp, "slot {} is from before the one before it", slot.txid);
         stamp = slot.header.timestamp_ms;
         let session = *sessions.entry(epoch).or_insert(origin.session);
         assert_eq!(session, origin.session, "two sessions in epoch {epoch}");
-        previous = slot.chain;
+        before = (slot.txid, slot.chain);
     }
+    assert!(before.0 > floor, "the newest slot, {}, is not above the floor, {floor}", before.0);
+}
+
+fn floor_of(bucket: &dyn Bucket, root: &str) -> u64 {
+    let floor = wait(bucket.get(&Key::Floor.path(root, bucket.layout()), Range::Whole)).unwrap();
+    floor.map_or(0, |object| {
+        let value: serde_json::Value = serde_json::from_slice(&object.body).unwrap();
+        value["floor"].as_u64().unwrap()
+    })
 }
 
 fn slots_of(bucket: &dyn Bucket, root: &str) -> Vec<Slot> {
@@ -170,9 +223,14 @@ pub fn slot_key(txid: u64) -> String {
     Key::slot(haqlite::types::Txid::new(txid)).path(ROOT, haqlite::bucket::Layout::Directory)
 }
 
+pub fn file_key(level: u8, min: u64, max: u64) -> String {
+    let txid = haqlite::types::Txid::new;
+    Key::File { level, min: txid(min), max: txid(max) }.path(ROOT, haqlite::bucket::Layout::Directory)
+}
+
 /// Whether the call creates a slot.
 pub fn puts_slot(call: &Call<'_>) -> bool {
-    matches!(call, Call::Put { key, mode: PutMode::Create } if key.ends_with(".ltx"))
+    matches!(call, Call::Put { key, mode: PutMode::Create } if key.contains("ltx/0/"))
 }
 
 /// Runs a future to its end.
@@ -203,6 +261,8 @@ pub fn node_on(name: &str, bucket: impl Bucket, leases: impl LeaseStore) -> Buil
         .forwarding_port(0)
         .durability(Durability::Continuous { interval: Duration::from_millis(20) })
         .coordinator_config(config(name))
+        // What has its own tests must not come between at the full minute.
+        .compaction(Compaction { levels: Vec::new(), snapshots: None })
 }
 
 impl Road {

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use haqlite::bucket::{Call, DirectoryBucket, Fault, FaultyBucket};
-use haqlite::{Bookmark, Error, Event, HaQLite, Role};
+use haqlite::{Bookmark, Durability, Error, Event, HaQLite, Role};
 
 use crate::support::{INSERT, PATIENCE, SCHEMA, builder, builder_with, cut_slots, mend_slots, row, rows_of};
 
@@ -24,6 +24,7 @@ pub(crate) struct Settings {
     pub(crate) follower: bool,
     /// While this file exists, the bucket fails; the lease, which is in it too, does not.
     pub(crate) cut: Option<String>,
+    pub(crate) cloud: bool,
     pub(crate) wal_cap: Option<u64>,
 }
 
@@ -41,8 +42,13 @@ fn entry() {
     if let Some(cut) = settings.cut.clone() {
         let folder = settings.bucket.strip_prefix("file://").unwrap();
         let bucket = DirectoryBucket::open(folder).unwrap();
-        let script = move |_: &Call<'_>| if Path::new(&cut).exists() { Fault::Refuse } else { Fault::None };
+        let script = move |_: &Call<'_>| {
+            if std::path::Path::new(&cut).exists() { Fault::Refuse } else { Fault::None }
+        };
         node = node.storage(FaultyBucket::new(bucket, script)).lease_url(&settings.bucket);
+    }
+    if settings.cloud {
+        node = node.durability(Durability::Cloud);
     }
     if settings.follower {
         node = node.role(Role::Follower);
@@ -91,6 +97,7 @@ fn obey(db: &HaQLite, settings: &Settings, command: &str) -> bool {
             let (db, from) = (db.clone(), *from);
             std::thread::spawn(move || write_on(&db, from));
         }
+        ("crowd", [from]) => crowd(db, *from),
         ("sql", _) => match db.execute(rest, &[]) {
             Ok(_) => say("done"),
             Err(error) => fail("sql", &error),
@@ -194,6 +201,19 @@ fn write_on(db: &HaQLite, from: i64) {
             sender.send((n, bookmark)).unwrap();
         }
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Several writers that write rows as fast as they can until the process ends.
+fn crowd(db: &HaQLite, from: i64) {
+    const WRITERS: i64 = 4;
+    for writer in 0..WRITERS {
+        let db = db.clone();
+        std::thread::spawn(move || {
+            for n in (from + writer..).step_by(WRITERS as usize) {
+                write_one(&db, n, 200);
+            }
+        });
     }
 }
 

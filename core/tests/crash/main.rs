@@ -8,12 +8,13 @@ mod process;
 mod support;
 
 mod closing;
+mod cloud;
 mod first_contact;
 mod foreign_sqlite;
-mod hand_over;
 mod kill_points;
 mod lost_tail;
 mod one_file;
 mod outage;
 mod random_kills;
+mod spool;
 mod suspended;

@@ -39,8 +39,17 @@ impl Site {
             ttl_ms: self.ttl_ms(),
             follower: false,
             cut: None,
+            cloud: false,
             wal_cap: None,
         }
+    }
+
+    /// As `start`, of a node in `Durability::Cloud`.
+    #[track_caller]
+    pub(crate) fn start_cloud(&self, node: &str) -> Process {
+        let process = Process::start(&Settings { cloud: true, ..self.settings(node) }, None);
+        process.wait_for("open");
+        process
     }
 
     /// Starts the node and waits until it is open.

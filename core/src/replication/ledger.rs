@@ -1,0 +1,157 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::genesis::Genesis;
+use super::plan::LogFile;
+use super::walk::WholeFile;
+use crate::types::{Chain, Epoch, PageSize, Txid};
+
+/// What all files of a log together say of its chain. Each one says what comes before its first slot and after
+/// its last; they must agree, whatever level they are of and in whatever order they are read.
+///
+/// Of slots it remembers the newest and those at which another file begins or ends.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    chains: BTreeMap<Txid, Chain>,
+    kept: BTreeSet<Txid>,
+    newest_slot: Option<(Txid, Epoch)>,
+    page_size: Option<PageSize>,
+}
+
+impl Ledger {
+    /// For a log with this genesis, if it has one.
+    pub(crate) fn new(genesis: Option<&Genesis>) -> Ledger {
+        let mut ledger = Ledger::default();
+        if let Some(genesis) = genesis {
+            ledger.page_size = Some(genesis.page_size);
+            ledger.chains.insert(Txid::ZERO, genesis.chain());
+        }
+        ledger.kept.insert(Txid::ZERO);
+        ledger
+    }
+
+    /// Remembers where these files begin and end. To be told before their slots are added.
+    pub(crate) fn expect(&mut self, files: &[LogFile]) {
+        for file in files.iter().filter(|file| file.level > 0 || file.min != file.max) {
+            self.kept.insert(file.min.previous().unwrap_or_default());
+            self.kept.insert(file.max);
+        }
+    }
+
+    /// Adds a file, slots in their order; what contradicts what is known.
+    pub(crate) fn add(&mut self, file: &WholeFile) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let header = &file.header;
+        let page_size = *self.page_size.get_or_insert(header.page_size);
+        if page_size != header.page_size {
+            wrong.push(format!("it has pages of {} bytes, the log of {page_size}", header.page_size));
+        }
+        let before = header.min.previous().unwrap_or_default();
+        if let Some(origin) = header.origin {
+            wrong.extend(self.hold(before, origin.previous));
+        }
+        if let Some(after) = file.after() {
+            wrong.extend(self.hold(header.max, after));
+        }
+        match &file.facts {
+            Some(facts) => {
+                let ascending =
+                    facts.epochs.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1);
+                let last = facts.epochs.last().map(|(epoch, _)| *epoch);
+                if !ascending || header.origin.is_some_and(|origin| last != Some(origin.epoch)) {
+                    wrong.push("its epochs do not ascend to the one in its header".to_owned());
+                }
+            }
+            None if file.file.level > 0 && header.origin.is_some() => {
+                wrong.push("nothing is kept beside it".to_owned());
+            }
+            None => {}
+        }
+        if file.file.level == 0 {
+            wrong.extend(self.add_slot(file));
+        }
+        wrong
+    }
+
+    /// The chain value after a slot, if it is remembered.
+    pub(crate) fn chain(&self, txid: Txid) -> Option<Chain> {
+        self.chains.get(&txid).copied()
+    }
+
+    /// The newest slot that was added, and its epoch.
+    pub(crate) fn newest_slot(&self) -> Option<(Txid, Epoch)> {
+        self.newest_slot
+    }
+
+    fn add_slot(&mut self, file: &WholeFile) -> Option<String> {
+        let mut wrong = None;
+        let (last, last_epoch) = self.newest_slot.unwrap_or_default();
+        let epoch = file.header.origin.map_or(last_epoch, |origin| origin.epoch);
+        if file.header.max > last {
+            if epoch < last_epoch {
+                wrong = Some(format!("the epoch goes down from {last_epoch} to {epoch}"));
+            }
+            if !self.kept.contains(&last) {
+                self.chains.remove(&last);
+            }
+            let before = file.header.min.previous().unwrap_or_default();
+            if !self.kept.contains(&before) {
+                self.chains.remove(&before);
+            }
+            self.newest_slot = Some((file.header.max, epoch.max(last_epoch)));
+        }
+        wrong
+    }
+
+    fn hold(&mut self, txid: Txid, chain: Chain) -> Option<String> {
+        match self.chains.get(&txid) {
+            Some(known) if *known != chain => Some(format!(
+                "it belongs to another history: {chain} is its chain value of slot {txid}, and {known} that of \
+                 another file"
+            )),
+            Some(_) => None,
+            None => {
+                self.chains.insert(txid, chain);
+                None
+            }
+        }
+    }
+}
+
+/// The files that no plan can use: nothing leads to where they begin.
+pub(crate) fn out_of_reach(files: &[LogFile]) -> Vec<LogFile> {
+    let mut by_end: Vec<&LogFile> = files.iter().collect();
+    by_end.sort_by_key(|file| (file.max, file.min));
+    let mut ends = BTreeSet::new();
+    let mut lost = Vec::new();
+    for file in by_end {
+        let first = file.min.previous().unwrap_or_default();
+        if file.min.get() == 1 || ends.range(first..file.max).next().is_some() {
+            ends.insert(file.max);
+        } else if !ends.contains(&file.max) {
+            lost.push(*file);
+        }
+    }
+    lost
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(level: u8, min: u64, max: u64) -> LogFile {
+        LogFile { level, min: Txid::new(min), max: Txid::new(max), size: 1, modified_ms: 0 }
+    }
+
+    fn lost(files: &[LogFile]) -> Vec<(u64, u64)> {
+        out_of_reach(files).iter().map(|file| (file.min.get(), file.max.get())).collect()
+    }
+
+    #[test]
+    fn what_no_plan_can_use_is_out_of_reach() {
+        let healthy = [file(9, 1, 5), file(1, 4, 8), file(0, 8, 8), file(0, 9, 9), file(1, 2, 5)];
+        assert_eq!(lost(&healthy), []);
+        assert_eq!(lost(&[file(9, 1, 5), file(0, 7, 7), file(0, 8, 8)]), [(7, 7), (8, 8)]);
+        assert_eq!(lost(&[file(0, 2, 2)]), [(2, 2)]);
+        assert_eq!(lost(&[file(0, 3, 3), file(1, 2, 4), file(9, 1, 4)]), [(3, 3)], "older than the base");
+    }
+}
