@@ -13,6 +13,8 @@ use crate::types::{Monotonic, NodeId};
 ///   is shut, the rest goes the same way, and only when nothing is left the lease is released.
 /// - If the follower fails before that, the gate opens again: nobody was told anything that is not so.
 /// - One try per *window*, whatever becomes of it.
+/// - Who closes the leader, and so waits for everything to be shipped, gets the follower's help after one TTL; the
+///   lease is then released as it is by any close.
 /// - Without such a follower a leader goes on, unless nobody can be told anything before a slot is confirmed:
 ///   then it releases the lease to whoever comes.
 ///
@@ -24,6 +26,8 @@ pub(crate) struct HandOver {
     state: State,
     /// Nobody is asked before this moment.
     not_before: Monotonic,
+    /// Somebody else waits for everything to be shipped, and will release the lease himself.
+    draining: bool,
     /// Whose help came to nothing the last time: another one is preferred.
     disappointed: Option<NodeId>,
 }
@@ -87,6 +91,8 @@ pub(crate) enum HandOverEvent {
         backlog: u64,
         /// Whether commits may pass.
         open: bool,
+        /// Whether somebody else waits for everything to be shipped.
+        draining: bool,
     },
     /// The followers that were asked and can write, the furthest first.
     Proofs(Vec<Proof>),
@@ -131,7 +137,8 @@ impl HandOverLimits {
 impl HandOver {
     /// Nothing is wrong yet.
     pub(crate) fn new(limits: HandOverLimits) -> HandOver {
-        HandOver { limits, state: State::Watching, not_before: Monotonic::default(), disappointed: None }
+        let not_before = Monotonic::default();
+        HandOver { limits, state: State::Watching, not_before, draining: false, disappointed: None }
     }
 
     /// Whether everything has to be shipped now.
@@ -142,8 +149,9 @@ impl HandOver {
     /// The one transition.
     pub(crate) fn handle(&mut self, now: Monotonic, event: HandOverEvent) -> Option<HandOverEffect> {
         match event {
-            HandOverEvent::Look { stuck_since, transfer, backlog, open } => {
-                self.look(now, stuck_since, self.limits.patience + transfer, backlog, open)
+            HandOverEvent::Look { stuck_since, transfer, backlog, open, draining } => {
+                self.draining = draining;
+                self.look(now, stuck_since, transfer, backlog, open)
             }
             HandOverEvent::Proofs(proofs) => self.proven(now, proofs),
             HandOverEvent::Relayed { stored } => {
@@ -164,16 +172,22 @@ impl HandOver {
         &mut self,
         now: Monotonic,
         stuck_since: Option<Monotonic>,
-        patience: Duration,
+        transfer: Duration,
         backlog: u64,
         open: bool,
     ) -> Option<HandOverEffect> {
         let proof = self.limits.proof;
-        let stuck = stuck_since.is_some_and(|since| now.since(since) >= patience);
+        let patience = self.limits.patience + transfer;
+        // A gate that is shut already belongs to a close, a hand-over by hand, or a lease that ends.
+        let limit = match (open, self.draining) {
+            (true, _) => Some(patience),
+            (false, true) => Some(proof + transfer),
+            (false, false) => None,
+        };
+        let stuck = limit.zip(stuck_since).is_some_and(|(limit, since)| now.since(since) >= limit);
         match &self.state {
             State::Watching => {
-                // A gate that is shut already belongs to a close, a hand-over by hand, or a lease that ends.
-                if !stuck || !open || now < self.not_before {
+                if !stuck || now < self.not_before {
                     return None;
                 }
                 self.state = State::Asking { since: now };
@@ -258,7 +272,7 @@ impl HandOver {
     /// Nobody can help.
     fn alone(&mut self, now: Monotonic) -> Option<HandOverEffect> {
         self.state = State::Watching;
-        if self.limits.releases {
+        if self.limits.releases && !self.draining {
             self.not_before = now + self.limits.window;
             return Some(HandOverEffect::GiveUp);
         }
@@ -275,7 +289,7 @@ impl HandOver {
         };
         self.rest(now);
         self.disappointed = Some(by.node.clone());
-        Some(match (self.limits.releases, shut) {
+        Some(match (self.limits.releases && !self.draining, shut) {
             (true, _) => HandOverEffect::GiveUp,
             (false, true) => HandOverEffect::Resume(by),
             (false, false) => HandOverEffect::Direct,

@@ -13,7 +13,7 @@ fn number(text: &str) -> u64 {
     text.parse().unwrap()
 }
 
-/// `<ms> look <stuck since, or -> <backlog> open|shut`, `<ms> proofs <node>@<asked> ..`,
+/// `<ms> look <stuck since, or -> <backlog> open|shut|draining`, `<ms> proofs <node>@<asked> ..`,
 /// `<ms> relayed <stored, or ->`, `<ms> drained`, `<ms> ended`.
 fn event(text: &str) -> HandOverEvent {
     let words: Vec<&str> = text.split_whitespace().collect();
@@ -26,6 +26,7 @@ fn event(text: &str) -> HandOverEvent {
                 transfer: Duration::from_secs(number(backlog) / 1_000_000),
                 backlog: number(backlog),
                 open: gate == "open",
+                draining: gate == "draining",
             }
         }
         ["proofs", ref proofs @ ..] => {
@@ -306,6 +307,48 @@ fn a_bucket_that_answers_in_time_is_left_alone() {
          -
          -",
     );
+}
+
+#[test]
+fn a_close_in_an_outage_ships_through_a_follower_and_releases_by_itself() {
+    for releases in [false, true] {
+        same(
+            releases,
+            "500 look 0 100 open
+             900 look 0 100 draining
+             1000 look 0 100 draining
+             1100 proofs b@1000
+             1200 relayed 1110
+             1210 look 1200 100 draining
+             1300 relayed 1220
+             1310 look - 0 draining
+             1320 ended",
+            "-
+             -
+             Ask
+             Relay b
+             -
+             -
+             -
+             -
+             -",
+        );
+        same(
+            releases,
+            "1000 look 0 100 draining
+             1100 proofs
+             2099 look 0 100 draining
+             2100 look 0 100 draining
+             2200 proofs b@2100
+             5200 look 0 100 draining",
+            "Ask
+             -
+             -
+             Ask
+             Relay b
+             Direct",
+        );
+    }
 }
 
 #[test]

@@ -85,6 +85,7 @@ impl Replicator {
             transfer: transfer_time(in_flight.saturating_sub(1 << 20)),
             backlog: self.shared.view.borrow().unshipped_bytes,
             open,
+            draining: !leading.drains.is_empty() && !self.outage.hand_over.is_closing(),
         };
         self.hand_over(look);
         if self.outage.hand_over.is_closing() && !open {

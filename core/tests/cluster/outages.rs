@@ -331,6 +331,22 @@ fn a_leader_that_dies_in_the_middle_of_a_hand_over_loses_only_what_it_reports() 
 }
 
 #[test]
+fn a_leader_that_is_closed_in_an_outage_ships_through_a_follower_first() {
+    let Pair { world, a, road_a, b, .. } = Pair::new();
+    refuse_all(&road_a);
+    for i in 0..20 {
+        insert(&a, &i.to_string());
+    }
+    let began = now();
+    a.close_blocking().unwrap();
+    assert!(began.elapsed() < BOUND, "{:?}", began.elapsed());
+    eventually("b leads", || leads(&b));
+    assert_eq!(count(&b), 21);
+    assert_eq!(world.restored_texts().len(), 21);
+    world.end([b]);
+}
+
+#[test]
 fn with_cloud_writers_hear_of_their_commits_through_the_follower() {
     let Pair { world, a, road_a, b, .. } = Pair::with(|builder| builder.durability(Durability::Cloud));
     refuse_all(&road_a);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use haqlite::bucket::Fault;
+use haqlite::bucket::{Call, Fault};
 use haqlite::ltx::Decoder;
 use haqlite::{Bookmark, Builder, CoordinatorConfig, ErrorKind, Event, HaQLite, Role};
 
@@ -205,7 +205,9 @@ fn what_was_spooled_when_another_node_took_over_is_saved_whole_and_undone() {
     let a = lead(&world);
     let first = write(&a.db, 0, 100).unwrap();
     a.db.wait_durable_blocking(&first, SOON).unwrap();
-    let b = world.open("b");
+    let (b, road_b, _) = world.open_exposed("b");
+    // Or the leader would hand over to it.
+    road_b.weather(|call| if matches!(call, Call::Put { .. }) { Fault::Refuse } else { Fault::None });
     let lost = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&lost);
     let _subscription = a.db.subscribe(move |event| {
@@ -217,6 +219,7 @@ fn what_was_spooled_when_another_node_took_over_is_saved_whole_and_undone() {
     // Some that are in the WAL only.
     write(&a.db, 150, 100).unwrap();
     a.way.set(Way::Cut);
+    road_b.clear();
     eventually("b leads", || leads(&b));
     let of_b = write(&b, 900, 100).unwrap();
     b.wait_durable_blocking(&of_b, SOON).unwrap();
