@@ -7,7 +7,7 @@ use haqlite::types::{Epoch, Txid};
 use haqlite::{Bookmark, Builder, Compaction, ErrorKind, HaQLite, Retention};
 
 use crate::support::{SCHEMA, count, eventually, insert, leads};
-use crate::world::{TTL, Way, World, file_key, object};
+use crate::world::{TTL, Way, World};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -247,42 +247,4 @@ fn an_idle_leader_asks_the_bucket_nothing_once_its_upkeep_is_done() {
     write(&a, rows..rows + 1);
     eventually("a snapshot of the next write", || of_level(9) == Some(newest + 1));
     world.end([a]);
-}
-
-#[test]
-fn a_damaged_compaction_is_made_again_by_the_leader_and_followers_never_need_it() {
-    let world = World::new();
-    let slow =
-        |node: Builder| {
-            let ms = Duration::from_millis;
-            node.compaction(Compaction { levels: vec![ms(100)], snapshots: Some(ms(100)) }).retention(
-                Retention { enabled: true, slots: ms(2000), window: Duration::from_secs(3600), snapshots: 9 },
-            )
-        };
-    let a = slow(world.node("a")).open_blocking(world.path("a"), SCHEMA).unwrap();
-    let mut rows = 0;
-    // From the first floor on compacted files stand for slots, before it the first snapshot does.
-    write_until_floor(&world, &a, &mut rows, 5);
-    write(&a, rows..rows + 20);
-    rows += 20;
-    let compacted =
-        || world.files().into_iter().find(|f| f.0 == 1 && f.2 - f.1 > 1 && f.1 > world.floor() + 3);
-    eventually("a compaction", || compacted().is_some());
-    let (level, min, max) = compacted().unwrap();
-    let key = file_key(level, min, max);
-    let whole = object(&world.bucket, &key);
-    let mut damaged = whole.clone();
-    damaged[whole.len() / 2] ^= 1;
-    put(&world, &key, damaged);
-    write_until_floor(&world, &a, &mut rows, max);
-    assert!(object(&world.bucket, &key) == whole, "it was made again before slots went for it");
-    let b = world.open("b");
-    assert_eq!(count(&b), i64::from(rows));
-    world.end([a, b]);
-}
-
-fn put(world: &World, key: &str, body: Vec<u8>) {
-    use haqlite::bucket::{Body, Bucket, PutOptions};
-    let options = PutOptions::new(PutMode::Overwrite);
-    crate::world::wait(world.bucket.put(key, Body::Bytes(body.into()), options)).unwrap();
 }
