@@ -219,6 +219,7 @@ fn what_was_spooled_when_another_node_took_over_is_saved_whole_and_undone() {
     // Some that are in the WAL only.
     write(&a.db, 150, 100).unwrap();
     a.way.set(Way::Cut);
+    eventually("a leads no more", || !leads(&a.db));
     road_b.clear();
     eventually("b leads", || leads(&b));
     let of_b = write(&b, 900, 100).unwrap();
