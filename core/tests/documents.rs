@@ -35,8 +35,7 @@ fn the_architecture_names_tests_that_exist() {
     let mut files = Vec::new();
     collect(&root().join("core"), &mut files);
     let sources: String = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
-    let missing: Vec<&&str> =
-        named.iter().filter(|name| !sources.contains(&format!("fn {name}("))).collect();
+    let missing: Vec<&&str> = named.iter().filter(|name| !sources.contains(&format!("fn {name}("))).collect();
     assert!(missing.is_empty(), "no such tests: {missing:?}");
 }
 
