@@ -249,6 +249,7 @@ fn a_leader_verifies_its_log_and_reports_damage_until_it_is_gone() {
     db.close_blocking().unwrap();
 }
 
+#[expect(clippy::disallowed_methods, reason = "a test measures real time")]
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
