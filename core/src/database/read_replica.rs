@@ -16,7 +16,7 @@ use crate::types::{Bookmark, Error, ErrorKind, Params, Position, ReadOptions, Re
 ///
 /// let copy = haqlite::Follow::new("s3://my-bucket").db_name("my").start("/data/copy.db")?;
 /// copy.wait_current(Duration::from_secs(60))?;
-/// println!("{} users", copy.query("SELECT count(*) FROM users", &[])?.rows[0][0]);
+/// println!("{:?} users", copy.query("SELECT count(*) FROM users", &[])?.rows[0][0]);
 /// # Ok(())
 /// # }
 /// ```

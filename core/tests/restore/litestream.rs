@@ -86,6 +86,13 @@ impl Place {
         (self.path(&format!("{name}-ours.db")), self.path(&format!("{name}-theirs.db")))
     }
 
+    /// S3 tells times in whole seconds, and litestream takes no moment that is later than its newest object.
+    fn let_a_second_pass(&self) {
+        if self.credentials.is_some() {
+            sleep(Duration::from_secs(1));
+        }
+    }
+
     /// A node writes the log.
     fn live(&self) -> Vec<State> {
         let mut builder = HaQLite::builder();
@@ -106,6 +113,7 @@ impl Place {
             let bookmark = db.execute("INSERT INTO t (b) VALUES ('ours')", &[]).unwrap().bookmark;
             db.wait_durable_blocking(&bookmark, PATIENCE).unwrap();
             states.push(after_a_pause(rows));
+            self.let_a_second_pass();
         }
         db.close_blocking().unwrap();
         states
@@ -130,6 +138,7 @@ impl Place {
             connection.execute("INSERT INTO t (b) VALUES ('theirs')", []).unwrap();
             self.litestream(&["replicate", "-once"], &database);
             states.push(after_a_pause(rows));
+            self.let_a_second_pass();
         }
         states
     }
