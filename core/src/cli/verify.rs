@@ -62,10 +62,10 @@ fn document(log: String, report: &VerifyReport) -> Document {
 
 fn for_people(report: &VerifyReport) -> String {
     let mut said = format!(
-        "read {} slots, {} compactions and {} snapshots, {}, up to slot {}\n",
-        report.slots,
-        report.compactions,
-        report.snapshots,
+        "read {}, {} and {}, {}, up to slot {}\n",
+        text::count(report.slots, "slot"),
+        text::count(report.compactions, "compaction"),
+        text::count(report.snapshots, "snapshot"),
         text::bytes(report.bytes),
         report.end.txid
     );
