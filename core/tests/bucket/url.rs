@@ -98,6 +98,7 @@ async fn an_s3_url_says_more_than_the_options() {
         endpoint: Some("http://127.0.0.1:1".to_owned()),
         region: Some("eu-west-1".to_owned()),
         credentials: None,
+        ..UrlOptions::default()
     };
     let url = "s3://b/pre%20fix/?endpoint=http://127.0.0.1:2&access_key_id=a&secret_access_key=s3cret";
     let opened = open_url(url, &options).await.unwrap();

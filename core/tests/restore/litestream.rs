@@ -45,6 +45,8 @@ impl Place {
         let binary = std::env::var_os("HAQLITE_LITESTREAM").expect("HAQLITE_LITESTREAM leads to the binary");
         let mut command = Command::new(binary);
         if let Some(key) = &self.credentials {
+            // The server speaks plain HTTP, and litestream cannot use a bundle of certificates.
+            command.env_remove("AWS_CA_BUNDLE");
             command.env("AWS_ACCESS_KEY_ID", &key.access_key_id);
             command.env("AWS_SECRET_ACCESS_KEY", &key.secret_access_key);
         }
