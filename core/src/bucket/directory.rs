@@ -45,6 +45,8 @@ pub struct DirectoryBucket {
 
 struct Folder {
     root: PathBuf,
+    /// Whether our own folder is in the root since the open: where it is not, there is another file system.
+    prepared: bool,
     /// Folders whose entries up to the root were fsynced by us.
     durable: Mutex<HashSet<PathBuf>>,
     /// Hashes of files that were read in part.
@@ -68,7 +70,7 @@ impl DirectoryBucket {
             .map_err(|e| Error::io(format!("resolve {}", root.as_ref().display()), e))?;
         create_folders(&root.join(INTERNAL).join("tmp"))?;
         let root = root.canonicalize().map_err(|e| Error::io(format!("resolve {}", root.display()), e))?;
-        let folder = Folder { root, durable: Mutex::default(), hashes: Mutex::default() };
+        let folder = Folder { root, prepared: true, durable: Mutex::default(), hashes: Mutex::default() };
         folder.remove_stale_temps();
         Ok(DirectoryBucket { folder: Arc::new(folder) })
     }
@@ -84,7 +86,7 @@ impl DirectoryBucket {
             Err(e) if is_absent(&e) => return Err(no_folder(root)),
             Err(e) => return Err(Error::io(format!("resolve {}", root.display()), e)),
         };
-        let folder = Folder { root, durable: Mutex::default(), hashes: Mutex::default() };
+        let folder = Folder { root, prepared: false, durable: Mutex::default(), hashes: Mutex::default() };
         Ok(DirectoryBucket { folder: Arc::new(folder) })
     }
 
@@ -121,7 +123,14 @@ impl Bucket for DirectoryBucket {
 
     async fn list(&self, prefix: &str, start_after: Option<&str>) -> Result<Listing> {
         let (prefix, start_after) = (prefix.to_owned(), start_after.map(str::to_owned));
-        self.run(move |folder| directory_list::list(&folder.root, &prefix, start_after.as_deref())).await
+        self.run(move |folder| {
+            let listing = directory_list::list(&folder.root, &prefix, start_after.as_deref())?;
+            if listing.objects.is_empty() {
+                folder.check_presence()?;
+            }
+            Ok(listing)
+        })
+        .await
     }
 
     async fn delete(&self, key: &str, version: Option<&Version>) -> Result<Delete> {
@@ -143,9 +152,21 @@ impl Bucket for DirectoryBucket {
 }
 
 impl Folder {
+    /// `StoreUnavailable` if the root is not there, or is not what was opened: a volume that is not mounted is an
+    /// outage, and says nothing of the objects.
+    fn check_presence(&self) -> Result<()> {
+        let there = if self.prepared { self.root.join(INTERNAL) } else { self.root.clone() };
+        if there.is_dir() {
+            return Ok(());
+        }
+        let message = format!("the folder {} is gone, or its volume is not mounted", self.root.display());
+        Err(Error::new(ErrorKind::StoreUnavailable, message))
+    }
+
     fn get(&self, path: &Path, range: Range) -> Result<Option<Object>> {
         let doing = |e| Error::io(format!("read {}", path.display()), e);
         let Some(mut file) = open_if_there(path)? else {
+            self.check_presence()?;
             return Ok(None);
         };
         let metadata = file.metadata().map_err(doing)?;
@@ -281,7 +302,10 @@ impl Folder {
             if !is_absent(&e) {
                 return Err(e);
             }
-            // Never the root: it may be the place of a volume that is not mounted at the moment.
+            // Never the root, or what the open made: it may be the place of a volume that is not mounted now.
+            if self.prepared && !internal.is_dir() {
+                return Err(e);
+            }
             [&internal, &internal.join("tmp")].into_iter().try_for_each(|folder| {
                 fs::create_dir(folder).or_else(|e| match e.kind() {
                     IoKind::AlreadyExists => Ok(()),

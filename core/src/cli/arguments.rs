@@ -74,7 +74,7 @@ pub(super) struct RestoreArguments {
     #[arg(long, short, value_name = "PATH")]
     pub(super) output: PathBuf,
     /// Up to this slot [default: the newest]
-    #[arg(long, conflicts_with = "timestamp")]
+    #[arg(long, conflicts_with = "timestamp", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) txid: Option<u64>,
     /// Up to the last slot of this moment or before, as 2026-11-22T18:30:00Z
     #[arg(long, value_name = "TIME")]

@@ -33,7 +33,7 @@ impl Failure {
     /// Arguments that clap does not accept.
     pub(super) fn usage(error: &clap::Error) -> Failure {
         if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-            return Failure::of_arguments("which command?");
+            return Failure::of_arguments("no command is given");
         }
         let text = error.to_string();
         let first = text.split("\n\n").next().unwrap_or_default();

@@ -8,7 +8,7 @@ use super::progress::Bar;
 use super::text;
 use super::which_log::{WhichLog, tool_for};
 use crate::database::{Restore, RestoredDatabase};
-use crate::types::{Check, Problem};
+use crate::types::{Check, ErrorKind, Problem};
 
 #[derive(Serialize)]
 struct Document {
@@ -51,7 +51,12 @@ pub(super) fn run(arguments: RestoreArguments, output: &Output) -> Result<ExitCo
     }
     let restored = restore.run(&arguments.output);
     drop(bar);
-    let restored = restored?;
+    let restored = restored.map_err(|error| {
+        let may_replace = error.kind() == ErrorKind::InUse && !arguments.force;
+        let hint = may_replace.then(|| "`--force` replaces it, if nobody has it open".to_owned());
+        let failure = Failure::from(error);
+        Failure { hint: hint.or(failure.hint), ..failure }
+    })?;
     output.result(&document(&restored), &for_people(&restored))?;
     Ok(if restored.left_out.is_some() { ExitCode::Damaged } else { ExitCode::Ok })
 }
@@ -73,12 +78,12 @@ fn document(restored: &RestoredDatabase) -> Document {
 
 fn for_people(restored: &RestoredDatabase) -> String {
     let mut said = format!(
-        "{} is the log at slot {}, {}: {} pages, of {} files with {}\n",
+        "{} is the log at slot {}, {}: {}, of {} with {}\n",
         restored.path.display(),
         restored.position.txid,
         restored.timestamp,
-        restored.pages,
-        restored.files,
+        text::count(restored.pages.into(), "page"),
+        text::count(restored.files, "file"),
         text::bytes(restored.bytes)
     );
     for problem in &restored.damaged {

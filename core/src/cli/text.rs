@@ -15,6 +15,11 @@ pub(super) fn bytes(number: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
+/// So many of them, whose plural ends in an s.
+pub(super) fn count(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Rows in columns as wide as they need; the first row is the heading. Numbers stand to the right.
 pub(super) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -50,6 +55,7 @@ mod tests {
     fn sizes_and_tables_are_readable() {
         assert_eq!([bytes(0), bytes(1023), bytes(1536)], ["0 B", "1023 B", "1.5 KiB"]);
         assert_eq!(bytes(u64::MAX), "16777216.0 TiB");
+        assert_eq!([count(0, "file"), count(1, "file"), count(2, "file")], ["0 files", "1 file", "2 files"]);
         let rows = [["level", "name"], ["1", "a"], ["10", "bc"]].map(|row| row.map(String::from).to_vec());
         assert_eq!(table(&rows), "level  name\n    1  a\n   10  bc\n");
         assert_eq!(pairs(&[("a", "1".into()), ("bcd", "2".into())]), "a    1\nbcd  2\n");

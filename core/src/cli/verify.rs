@@ -62,10 +62,10 @@ fn document(log: String, report: &VerifyReport) -> Document {
 
 fn for_people(report: &VerifyReport) -> String {
     let mut said = format!(
-        "read {} slots, {} compactions and {} snapshots, {}, up to slot {}\n",
-        report.slots,
-        report.compactions,
-        report.snapshots,
+        "read {}, {} and {}, {}, up to slot {}\n",
+        text::count(report.slots, "slot"),
+        text::count(report.compactions, "compaction"),
+        text::count(report.snapshots, "snapshot"),
         text::bytes(report.bytes),
         report.end.txid
     );
@@ -73,7 +73,7 @@ fn for_people(report: &VerifyReport) -> String {
         said.push_str("the restored database passes SQLite's integrity_check\n");
     }
     for key in &report.unexplained {
-        said.push_str(&format!("no part of the log, and harmless: {key}\n"));
+        said.push_str(&format!("of no use, and harmless: {key}\n"));
     }
     for problem in &report.problems {
         said.push_str(&format!("DAMAGE {problem}\n"));

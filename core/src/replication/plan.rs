@@ -46,8 +46,17 @@ pub(crate) fn plan_restore(files: &[LogFile], from: Txid, target: Option<Txid>) 
     if !covers(files, plan.end.next()) {
         check_hole(files, plan.end)?;
     }
-    let near = if plan.end > from { format!("; {} can be restored", plan.end) } else { String::new() };
-    let message = format!("the log does not reach slot {target} from {from} exactly{near}");
+    let after = files.iter().map(|file| file.max).filter(|max| *max > target).min().filter(|after| {
+        let usable: Vec<LogFile> = files.iter().filter(|file| file.max <= *after).copied().collect();
+        plan_as_far(&usable, from).end == *after
+    });
+    let near = match (plan.end > from, after) {
+        (true, Some(after)) => format!("; {} can be restored, and then {after}", plan.end),
+        (true, None) => format!("; {} can be restored", plan.end),
+        (false, Some(after)) => format!("; the first that can be restored is {after}"),
+        (false, None) => String::new(),
+    };
+    let message = format!("the log does not reach slot {target} exactly{near}");
     Err(Error::new(ErrorKind::InvalidArgument, message))
 }
 

@@ -53,7 +53,9 @@ fn an_error_says_which_slots_are_missing_and_what_is_near_a_target() {
     assert!(ends(&files, 0, None).unwrap_err().contains("slots 2 to 4 are missing"));
     assert!(ends(&files, 0, Some(3)).unwrap_err().contains("slots 2 to 4 are missing"));
     let compacted = [file(9, 1, 4), file(1, 5, 9), file(0, 10, 10)];
-    assert!(ends(&compacted, 0, Some(7)).unwrap_err().contains("; 4 can be restored"));
+    assert!(ends(&compacted, 0, Some(7)).unwrap_err().contains("; 4 can be restored, and then 9"));
+    assert!(ends(&compacted, 0, Some(2)).unwrap_err().ends_with("; the first that can be restored is 4"));
+    assert!(ends(&compacted, 0, Some(11)).unwrap_err().ends_with("; 10 can be restored"));
 }
 
 #[test]

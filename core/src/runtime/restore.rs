@@ -134,6 +134,9 @@ impl Log {
         let mut early: Vec<LogFile> = usable.iter().filter(|file| file.max <= limit).copied().collect();
         let planned = match request.until {
             Until::End => plan_restore(&usable, Txid::ZERO, None),
+            Until::Slot(Txid::ZERO) => {
+                Err(Error::new(ErrorKind::InvalidArgument, "slots are counted from 1: there is no slot 0"))
+            }
             Until::Slot(txid) => plan_restore(&usable, Txid::ZERO, Some(txid)),
             Until::Moment(moment) => {
                 let dated = match self.timestamps(&usable).await {
@@ -151,7 +154,12 @@ impl Log {
             }
         };
         let reach = plan_as_far(&early, Txid::ZERO);
-        let error = match (planned, judged.cuts_off(&usable, reach.end)) {
+        // What reaches beyond a slot that is asked for does not make up for damage before it.
+        let damage = match request.until {
+            Until::Slot(_) => judged.cuts_off(&early, reach.end),
+            Until::End | Until::Moment(_) => judged.cuts_off(&usable, reach.end),
+        };
+        let error = match (planned, damage) {
             (Ok(plan), None) => return Ok(Some((plan, None))),
             (Ok(plan), Some(_)) if request.until == Until::Slot(plan.end) => return Ok(Some((plan, None))),
             (_, Some(damage)) => damage,

@@ -117,6 +117,32 @@ async fn a_folder_that_must_exist_is_left_as_it_is_until_the_first_write() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_is_not_mounted_is_an_outage_and_no_empty_bucket() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, away) = (folder.path().join("bucket"), folder.path().join("away"));
+    let bucket = open(&root);
+    stored(put(&bucket, "a", "x", PutMode::Create).await);
+    fs::rename(&root, &away).unwrap();
+    for place_is_there in [false, true] {
+        if place_is_there {
+            fs::create_dir(&root).unwrap();
+        }
+        let error = bucket.get("a", Range::Whole).await.err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::StoreUnavailable, "{place_is_there}");
+        let error = bucket.list("", None).await.err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::StoreUnavailable, "{place_is_there}");
+        let options = PutOptions::new(PutMode::Create);
+        assert!(bucket.put("b", Body::Bytes("z".into()), options).await.is_err());
+        assert!(bucket.delete("a", None).await.is_err());
+    }
+    assert_eq!(fs::read_dir(&root).unwrap().count(), 0, "nothing is made there");
+    fs::remove_dir(&root).unwrap();
+    fs::rename(&away, &root).unwrap();
+    assert_eq!(&*bucket.get("a", Range::Whole).await.unwrap().unwrap().body, b"x");
+    assert!(bucket.get("b", Range::Whole).await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_open_removes_temp_files_older_than_a_day() {
     let folder = tempfile::tempdir().unwrap();
     drop(open(folder.path()));

@@ -121,7 +121,7 @@ fn without_a_command_it_asks_which() {
     let said = Site::empty().run(&[]);
     assert_eq!((said.code, said.stdout.as_str()), (Some(2), ""), "{said:?}");
     assert!(
-        said.stderr.starts_with("error: which command?; ") && said.stderr.lines().count() == 1,
+        said.stderr.starts_with("error: no command is given; ") && said.stderr.lines().count() == 1,
         "{said:?}"
     );
 }

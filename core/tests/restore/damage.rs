@@ -73,6 +73,19 @@ fn the_last_good_state_is_what_is_before_the_damage_and_says_so() {
 }
 
 #[test]
+fn a_damaged_slot_that_is_asked_for_is_damage_although_a_snapshot_reaches_beyond_it() {
+    let written = Written::with_a_life();
+    written.snapshot(10);
+    written.flip(&slot_key(5), 200);
+    let error = written.refused(written.restore().txid(5));
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert!(error.message().contains(&written.key(&slot_key(5))), "{error}");
+    let restored = written.check(written.restore().txid(5).last_good(true), 4);
+    assert!(restored.left_out.unwrap().contains(&written.key(&slot_key(5))));
+    written.check(written.restore(), 10);
+}
+
+#[test]
 fn a_hole_is_an_error_that_names_the_slots() {
     let written = Written::with_a_life();
     written.delete_slots(4..=6);
