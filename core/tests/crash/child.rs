@@ -9,7 +9,9 @@ use std::time::Duration;
 use haqlite::bucket::{Call, DirectoryBucket, Fault, FaultyBucket};
 use haqlite::{Bookmark, Durability, Error, Event, HaQLite, Role};
 
-use crate::support::{INSERT, PATIENCE, SCHEMA, builder, builder_with, cut_slots, mend_slots, row, rows_of};
+use crate::support::{
+    INSERT, PATIENCE, SCHEMA, builder, builder_with, cut_slots, floor, hasty, mend_slots, row, rows_of,
+};
 
 /// The environment variable that makes this binary a node, and holds its settings as JSON.
 pub(crate) const CHILD: &str = "HAQLITE_CRASH_CHILD";
@@ -26,6 +28,8 @@ pub(crate) struct Settings {
     pub(crate) cut: Option<String>,
     pub(crate) cloud: bool,
     pub(crate) wal_cap: Option<u64>,
+    /// Upkeep with the intervals of `support::hasty`.
+    pub(crate) hasty: bool,
 }
 
 /// Not a promise: the way into the child. Returns at once in the process that runs the tests.
@@ -52,6 +56,9 @@ fn entry() {
     }
     if settings.follower {
         node = node.role(Role::Follower);
+    }
+    if settings.hasty {
+        node = hasty(node);
     }
     let db = match node.open_blocking(&settings.database, SCHEMA) {
         Ok(db) => db,
@@ -93,6 +100,7 @@ fn obey(db: &HaQLite, settings: &Settings, command: &str) -> bool {
         ("write", [from, to, bytes]) => write(db, *from..*to, usize::try_from(*bytes).unwrap()),
         ("workload", [from]) => workload(db, *from),
         ("outage", [from]) => outage(db, *from, Path::new(settings.bucket.trim_start_matches("file://"))),
+        ("upkeep", [from]) => upkeep(db, *from, Path::new(settings.bucket.trim_start_matches("file://"))),
         ("loop", [from]) => {
             let (db, from) = (db.clone(), *from);
             std::thread::spawn(move || write_on(&db, from));
@@ -181,6 +189,21 @@ fn outage(db: &HaQLite, from: i64, bucket: &Path) {
     mend_slots(bucket);
     let last = write_one(db, from + 63, 3_000);
     confirm(last, from + 3..from + 64);
+    say("finished");
+}
+
+/// Rows, each in a slot of its own, until the floor has risen over many of them.
+fn upkeep(db: &HaQLite, from: i64, bucket: &Path) {
+    const SLOTS: u64 = 40;
+    let before = floor(bucket);
+    for n in from.. {
+        let bookmark = write_one(db, n, 500).unwrap();
+        db.wait_durable_blocking(&bookmark, PATIENCE).unwrap();
+        say(&format!("confirmed {n}"));
+        if floor(bucket) >= before + SLOTS {
+            break;
+        }
+    }
     say("finished");
 }
 

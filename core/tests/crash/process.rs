@@ -41,6 +41,7 @@ impl Site {
             cut: None,
             cloud: false,
             wal_cap: None,
+            hasty: false,
         }
     }
 

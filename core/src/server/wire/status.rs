@@ -18,6 +18,7 @@ pub(crate) fn encode_status(status: &Status) -> Vec<u8> {
         applied: status.applied.get(),
         lag_ms: status.lag.as_millis().try_into().unwrap_or(u64::MAX),
         lag_bytes: status.lag_bytes,
+        spool_bytes: status.spool_bytes,
         last_error: status
             .last_error
             .as_ref()
@@ -41,6 +42,7 @@ struct StatusOut<'a> {
     applied: u64,
     lag_ms: u64,
     lag_bytes: u64,
+    spool_bytes: u64,
     last_error: Option<LastErrorOut<'a>>,
     lost_tails: Vec<String>,
 }

@@ -275,13 +275,14 @@ fn the_status_has_every_field() {
     status.applied = Txid::new(9);
     status.lag = Duration::from_millis(1500);
     status.lag_bytes = 4096;
+    status.spool_bytes = 8192;
     status.last_error = Some((ErrorKind::StoreUnavailable, "down".into()));
     status.lost_tails = vec![PathBuf::from("/data/a.lost")];
     let json: serde_json::Value = serde_json::from_slice(&encode_status(&status)).unwrap();
     let expected = json!({
         "role": "leader", "epoch": 3, "leader": "http://a:1", "committed": 9,
         "confirmed": {"txid": 8, "chain": "0".repeat(32), "epoch": 0},
-        "applied": 9, "lag_ms": 1500, "lag_bytes": 4096,
+        "applied": 9, "lag_ms": 1500, "lag_bytes": 4096, "spool_bytes": 8192,
         "last_error": {"kind": "StoreUnavailable", "message": "down"},
         "lost_tails": ["/data/a.lost"],
     });
