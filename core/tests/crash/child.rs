@@ -3,10 +3,13 @@
 
 use std::io::{BufRead, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use haqlite::bucket::{Call, DirectoryBucket, Fault, FaultyBucket};
+use rustix::process::{Signal, getpid, kill_process};
+
 use haqlite::{Bookmark, Durability, Error, Event, HaQLite, Role};
 
 use crate::support::{
@@ -30,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) wal_cap: Option<u64>,
     /// Upkeep with the intervals of `support::hasty`.
     pub(crate) hasty: bool,
+    /// Killed before so many steps of upkeep: whatever is made or deleted but slots and the lease.
+    pub(crate) kill_at_chore: Option<u32>,
 }
 
 /// Not a promise: the way into the child. Returns at once in the process that runs the tests.
@@ -50,6 +55,17 @@ fn entry() {
             if std::path::Path::new(&cut).exists() { Fault::Refuse } else { Fault::None }
         };
         node = node.storage(FaultyBucket::new(bucket, script)).lease_url(&settings.bucket);
+    }
+    if let Some(step) = settings.kill_at_chore {
+        let folder = settings.bucket.strip_prefix("file://").unwrap();
+        let steps = AtomicU32::new(0);
+        let bucket = FaultyBucket::new(DirectoryBucket::open(folder).unwrap(), move |call: &Call<'_>| {
+            if is_a_chore(call) && steps.fetch_add(1, Ordering::SeqCst) + 1 == step {
+                kill_process(getpid(), Signal::KILL).unwrap();
+            }
+            Fault::None
+        });
+        node = node.storage(bucket).lease_url(&settings.bucket);
     }
     if settings.cloud {
         node = node.durability(Durability::Cloud);
@@ -77,6 +93,19 @@ fn entry() {
         if !obey(&db, &settings, &command) {
             break;
         }
+    }
+}
+
+/// Whether it is upkeep that makes or deletes something here.
+fn is_a_chore(call: &Call<'_>) -> bool {
+    let of_upkeep = |key: &str| {
+        let slot = key.contains("/ltx/0/");
+        key.ends_with("/_floor") || key.contains("/_facts/") || (key.contains("/ltx/") && !slot)
+    };
+    match call {
+        Call::Put { key, .. } => of_upkeep(key),
+        Call::Delete { key, .. } => of_upkeep(key) || key.contains("/ltx/0/"),
+        Call::Get { .. } | Call::List { .. } | Call::Now => false,
     }
 }
 

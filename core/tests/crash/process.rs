@@ -42,6 +42,7 @@ impl Site {
             cloud: false,
             wal_cap: None,
             hasty: false,
+            kill_at_chore: None,
         }
     }
 

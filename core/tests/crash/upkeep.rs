@@ -14,32 +14,25 @@ use crate::support::{
     rows, rows_of,
 };
 
-/// A folder is synced right after a name was made or deleted in it, and a name that is told is that of the object
-/// which goes: so each step is met before it and after it.
-const UPKEEP: &[Series] = &[
-    // A file's facts are there, and the file is not.
-    Series { calls: "fsync", path: |site, _| Some(at(site, "_facts/0001")), when: &[1, 2, 5] },
-    Series { calls: "fsync", path: |site, _| Some(at(site, "_facts/0002")), when: &[1, 2] },
-    Series { calls: "fsync", path: |site, _| Some(at(site, "_facts/0009")), when: &[1, 2] },
-    // The file is there, or another one is gone.
-    Series { calls: "fsync", path: |site, _| Some(at(site, "ltx/1")), when: &[1, 2, 5] },
-    Series { calls: "fsync", path: |site, _| Some(at(site, "ltx/9")), when: &[1, 2] },
-    // Everything is verified, and the floor not raised yet.
-    Series { calls: "rename", path: |site, _| Some(at(site, "_floor")), when: &[1, 1, 2] },
+/// Inside of a step: a folder is synced right after a name was made or deleted in it, and who is told a name is met
+/// before that one goes.
+const INSIDE: &[Series] = &[
+    // A file's facts have their name, and the file has none.
+    Series { calls: "fsync", path: |site, _| Some(at(site, "_facts/0001")), when: &[1, 2] },
+    Series { calls: "fsync", path: |site, _| Some(at(site, "_facts/0009")), when: &[1] },
+    // The file has its name, or another one is gone.
+    Series { calls: "fsync", path: |site, _| Some(at(site, "ltx/1")), when: &[1, 2] },
+    Series { calls: "fsync", path: |site, _| Some(at(site, "ltx/9")), when: &[1] },
     // The floor is raised, and so many slots are gone. The first slot of the leadership stays.
     Series { calls: "unlink", path: |site, _| Some(slot(site, 2)), when: &[1] },
-    Series { calls: "unlink", path: |site, _| Some(slot(site, 3)), when: &[1] },
     Series { calls: "unlink", path: |site, _| Some(slot(site, 9)), when: &[1] },
-    // An old file goes, and is gone while its facts are still there.
-    Series { calls: "unlink", path: |site, _| oldest(site, "ltx/1"), when: &[1] },
+    // An old file is gone while its facts are still there.
     Series { calls: "unlink", path: |site, _| oldest(site, "_facts/0001"), when: &[1] },
-    Series { calls: "unlink", path: |site, _| oldest(site, "ltx/9"), when: &[1] },
     Series { calls: "unlink", path: |site, _| oldest(site, "_facts/0009"), when: &[1] },
 ];
 
-/// The first floor of a log.
-const FIRST_FLOOR: &[Series] =
-    &[Series { calls: "link,linkat", path: |site, _| Some(at(site, "_floor")), when: &[1] }];
+/// Before so many steps of one leadership's upkeep: facts, files, floors and deletions. Each row is one log.
+const STEPS: &[&[u32]] = &[&[1, 4, 7, 10, 22], &[2, 5, 8, 13, 29], &[3, 6, 9, 17, 38]];
 
 fn at(site: &Site, name: &str) -> PathBuf {
     site.path("bucket/haqlite/app").join(name)
@@ -108,38 +101,52 @@ impl Written {
 }
 
 #[test]
-fn a_leader_killed_at_any_step_of_its_upkeep_leaves_a_whole_log_and_goes_on_with_it() {
-    let missed = on_all(UPKEEP, |series| {
+fn a_leader_killed_before_any_step_of_its_upkeep_leaves_a_whole_log_and_goes_on_with_it() {
+    let run = |steps: &[u32]| {
+        let site = Site::patient();
+        let mut written = Written::default();
+        for step in steps {
+            let settings = Settings { kill_at_chore: Some(*step), ..site.settings("a") };
+            assert!(kill(&site, &mut written, settings, None), "step {step} was not reached");
+        }
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = STEPS.iter().map(|steps| scope.spawn(|| run(steps))).collect();
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
+    });
+}
+
+#[test]
+fn a_leader_killed_inside_of_a_step_of_its_upkeep_leaves_a_whole_log_and_goes_on_with_it() {
+    let missed = on_all(INSIDE, |series| {
         let site = Site::patient();
         let mut written = Written::default();
         // There are files of each level that will go.
         keeps_up(&site, &mut written);
-        series.when.iter().filter_map(|when| kill(&site, &mut written, series, *when)).collect()
+        let missed = |when: &u32| {
+            let path = (series.path)(&site, "a");
+            let at = KillAt { calls: series.calls, path: path.as_deref(), when: *when };
+            let killed = kill(&site, &mut written, site.settings("a"), Some(at));
+            (!killed).then(|| format!("{at:?}"))
+        };
+        series.when.iter().filter_map(missed).collect()
     });
-    assert_reached(&missed, UPKEEP);
+    assert_reached(&missed, INSIDE);
 }
 
-#[test]
-fn a_leader_killed_before_it_makes_the_first_floor_makes_it_the_next_time() {
-    let site = Site::patient();
-    let missed = kill(&site, &mut Written::default(), &FIRST_FLOOR[0], 1);
-    assert_eq!(missed, None);
-}
-
-/// Kills a leader there, and holds what it leaves against what it said. Gives the point if nobody was killed.
-fn kill(site: &Site, written: &mut Written, series: &Series, when: u32) -> Option<String> {
-    let path = (series.path)(site, "a");
-    let at = KillAt { calls: series.calls, path: path.as_deref(), when };
-    let mut leader = Process::start(&Settings { hasty: true, ..site.settings("a") }, Some(at));
+/// Starts a leader that is to be killed, and holds what it leaves against what it said; whether it was killed.
+#[track_caller]
+fn kill(site: &Site, written: &mut Written, settings: Settings, at: Option<KillAt<'_>>) -> bool {
+    let mut leader = Process::start(&Settings { hasty: true, ..settings }, at);
     leader.tell(&format!("upkeep {}", written.next));
     leader.tell("drop");
     let killed = was_killed(leader.wait());
-    assert!(killed || leader.said().last().is_some_and(|line| line == "finished"), "{at:?}");
+    assert!(killed || leader.said().last().is_some_and(|line| line == "finished"), "{:?}", leader.said());
     written.hear(&leader);
     the_bucket_is_whole(site, written);
     keeps_up(site, written);
     the_bucket_is_whole(site, written);
-    (!killed).then(|| format!("{at:?}"))
+    killed
 }
 
 /// The log alone has all that was confirmed, at its end and in every snapshot.
