@@ -124,7 +124,7 @@ fn an_index_of_a_mebibyte_and_more_is_kept_elsewhere() {
     const PAGES: u32 = 130_000;
     let page_size = PageSize::new(512).unwrap();
     let (file, encoded, stored) = spilled(page_size, PAGES, INDEX_IN_MEMORY);
-    assert!(stored >= INDEX_IN_MEMORY && stored < INDEX_IN_MEMORY + 100, "{stored}");
+    assert!((INDEX_IN_MEMORY..INDEX_IN_MEMORY + 100).contains(&stored), "{stored}");
     let mut plain = Vec::new();
     let expected = write(encoder(&mut plain, page_size), page_size, PAGES).unwrap();
     assert!(file == plain && encoded == expected);
