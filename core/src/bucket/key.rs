@@ -65,7 +65,7 @@ impl Key {
                 )
             }
             Key::Facts { level, min, max } => {
-                format!("{root}_facts/{level:04x}/{:016x}-{:016x}.json", min.get(), max.get())
+                format!("{}{level:04x}/{:016x}-{:016x}.json", Key::facts_prefix(root), min.get(), max.get())
             }
             Key::Probe(name) => format!("{root}_probe/{name}"),
         }
@@ -77,6 +77,11 @@ impl Key {
             Layout::S3 => format!("{root}{level:04x}/"),
             Layout::Directory => format!("{root}ltx/{level}/"),
         }
+    }
+
+    /// What the keys of all facts begin with.
+    pub fn facts_prefix(root: &str) -> String {
+        format!("{root}_facts/")
     }
 
     /// The object of a log whose key this is; `None` for any other.

@@ -12,7 +12,7 @@ use crate::types::{Chain, Error, ErrorKind, PageNumber, Result};
 const PIECE: usize = 64 * 1024;
 
 /// So many bytes of the index are kept in memory, if there is somewhere else to keep it.
-const INDEX_IN_MEMORY: usize = 1 << 20;
+pub(super) const INDEX_IN_MEMORY: usize = 1 << 20;
 
 /// Writes a log file, page by page.
 ///
@@ -32,6 +32,7 @@ pub struct Encoder<W> {
     /// The end of the index; what comes before it was spilled.
     index: Vec<u8>,
     spill: Option<Spill>,
+    index_in_memory: usize,
     last: Option<PageNumber>,
     failed: bool,
 }
@@ -78,6 +79,7 @@ impl<W: Write> Encoder<W> {
             written: 0,
             index: Vec::new(),
             spill: None,
+            index_in_memory: INDEX_IN_MEMORY,
             last: None,
             failed: false,
             header,
@@ -117,7 +119,7 @@ impl<W: Write> Encoder<W> {
         put_entry(&mut self.index, IndexEntry { page, size: size as u32, offset });
         self.last = Some(page);
         self.filled += size;
-        if self.index.len() >= INDEX_IN_MEMORY {
+        if self.index.len() >= self.index_in_memory {
             self.spill_now()?;
         }
         if self.filled >= PIECE { self.flush() } else { Ok(()) }
@@ -225,5 +227,10 @@ impl<W> Encoder<W> {
     /// Goes on as if all pages up to `last` had been added.
     pub(super) fn pretend(&mut self, last: PageNumber) {
         self.last = Some(last);
+    }
+
+    /// Spills the index once it has so many bytes.
+    pub(super) fn index_in_memory(&mut self, bytes: usize) {
+        self.index_in_memory = bytes;
     }
 }

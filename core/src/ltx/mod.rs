@@ -16,6 +16,8 @@ mod lock_page_tests;
 mod lz4_frame;
 mod merge;
 mod restore;
+#[cfg(test)]
+mod spill_tests;
 
 pub use decode::{Decoded, Decoder};
 pub use encode::{Encoded, Encoder, IndexStore};

@@ -42,7 +42,7 @@ pub(crate) use journal::{Journal, MainFile, RECORD_BYTES, Record, RecordKind};
 pub(crate) use ledger::{Ledger, out_of_reach};
 pub(crate) use pace::{Pace, Unshipped};
 pub(crate) use plan::{LogFile, Plan, beyond_the_slots, covers, plan_as_far, plan_restore, plan_until};
-pub(crate) use retention::{millis, plan_discard, plan_floor, plan_slots};
+pub(crate) use retention::{millis, plan_discard, plan_floor, plan_slots, plan_sweep};
 pub(crate) use shipper::{Draft, PutAnswer, Shipper, ShipperEffect, ShipperEvent};
 pub(crate) use slot::SlotFacts;
 pub(crate) use spool_limits::SpoolLimits;

@@ -7,6 +7,9 @@ use crate::types::{Retention, Txid};
 /// Most files by which the floor is raised in one step.
 const MOST_COVERS: usize = 64;
 
+/// Facts without a file are kept at least so long.
+const LONE_FACTS_AGE: Duration = Duration::from_secs(24 * 3600);
+
 /// A floor that may be raised.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Raise {
@@ -84,13 +87,35 @@ pub(crate) fn plan_discard(files: &[LogFile], now_ms: i64, retention: &Retention
     let by_window = snapshots.iter().position(|f| f.modified_ms <= window_start)?;
     let by_count = (retention.snapshots.max(1) as usize).min(snapshots.len()) - 1;
     let base = snapshots[by_window.max(by_count)];
-    let old = |f: &&LogFile| match f.level {
-        0 => false,
-        _ if is_snapshot(f) => f.max < base.max,
-        _ => f.max <= base.max,
-    };
-    let files: Vec<LogFile> = files.iter().filter(old).copied().collect();
+    let files: Vec<LogFile> = files.iter().filter(|f| is_replaced_by(f, &base)).copied().collect();
     (!files.is_empty()).then_some(Discard { base, files })
+}
+
+/// The facts that nobody needs any more: those that were left alone, by a crash between two steps, longer than a
+/// day ago, among facts that are named by the files that they are about and have their own ages. `base` has been
+/// verified.
+///
+/// There may be a session that wrote them, was held up since, and makes their file any time. So they are only
+/// those of a file that retention would delete at once, for `base` stands for it: whether that file exists, is
+/// relied upon, or loses what vouches for it does not matter any more, and the next deletions take it. The day
+/// keeps that from happening to anybody who is only slow.
+pub(crate) fn plan_sweep(facts: &[LogFile], files: &[LogFile], base: &LogFile, now_ms: i64) -> Vec<LogFile> {
+    let written_by_ms = now_ms.saturating_sub(millis(LONE_FACTS_AGE));
+    let lone = |facts: &&LogFile| {
+        facts.modified_ms <= written_by_ms
+            && is_replaced_by(facts, base)
+            && !files.iter().any(|f| (f.level, f.min, f.max) == (facts.level, facts.min, facts.max))
+    };
+    facts.iter().filter(lone).copied().collect()
+}
+
+/// Whether no restore needs this compaction or snapshot, now that there is the snapshot `base`.
+fn is_replaced_by(file: &LogFile, base: &LogFile) -> bool {
+    match file.level {
+        0 => false,
+        super::compaction::SNAPSHOTS => file.max < base.max,
+        _ => file.max <= base.max,
+    }
 }
 
 /// When there will be something to delete, by the store's clock, if nothing is added; `None` for never. Slots

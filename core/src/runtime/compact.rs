@@ -1,12 +1,12 @@
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::log::{Log, Staged};
 use super::object_reader::ObjectReader;
-use crate::ltx::{After, Base, Decoder, Encoder, IndexStore, Merge, Origin, Source};
+use crate::ltx::{After, Base, Decoder, Encoder, Merge, Origin, Source};
 use crate::replication::{
     Bounds, Facts, LogFile, MOST_INPUTS, SNAPSHOTS, SlotFacts, check_newest, plan_compaction, plan_snapshot,
 };
@@ -143,12 +143,7 @@ fn merge(parts: Vec<Part>, staged: Staged, index: Staged, cancelled: &AtomicBool
     let header = merge.header();
     let timestamp_ms = header.timestamp_ms;
     let mut writer = BufWriter::new(File::create(staged.path()).map_err(doing)?);
-    let mut encoder = Encoder::new(&mut writer, header)?.spill_index(move || {
-        let file = File::options().create_new(true).read(true).write(true).open(index.path())?;
-        // Without a name it goes with the last handle, whatever happens to this process.
-        fs::remove_file(index.path())?;
-        Ok(Box::new(file) as Box<dyn IndexStore>)
-    });
+    let mut encoder = Encoder::new(&mut writer, header)?.spill_index(move || index.open_unnamed());
     let mut data = Vec::new();
     while let Some(page) = merge.next_page(&mut data)? {
         if cancelled.load(Ordering::Relaxed) {

@@ -201,7 +201,8 @@ impl Replica {
         let staged = Staged::new(self.files.staging("base"));
         let doing = |e| Error::io("staging the base", e);
         let mut writer = BufWriter::new(File::create(staged.path()).map_err(doing)?);
-        let mut encoder = Encoder::new(&mut writer, header)?;
+        let index = Staged::new(self.files.staging("base-index"));
+        let mut encoder = Encoder::new(&mut writer, header)?.spill_index(move || index.open_unnamed());
         snapshot.for_each_page(|page, data| encoder.page(page, data))?;
         let encoded = encoder.finish()?;
         writer.flush().map_err(doing)?;

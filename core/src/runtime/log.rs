@@ -10,7 +10,7 @@ use super::object_reader::persistently;
 use super::patience::body_bytes;
 pub(super) use super::patience::{limited, limited_for};
 use crate::bucket::{Body, Bucket, Key, Layout, Put, PutMode, PutOptions, Range};
-use crate::ltx::{Decoder, Header};
+use crate::ltx::{Decoder, Header, IndexStore};
 use crate::replication::{Facts, Floor, Genesis, LogFile, PutAnswer, SlotFacts};
 use crate::types::{Chain, Epoch, Error, ErrorKind, Result, Txid};
 
@@ -195,6 +195,29 @@ impl Log {
         }
     }
 
+    /// All facts, named as the files that they are kept beside, with their own sizes and times.
+    pub(super) async fn list_facts(&self) -> Result<Vec<LogFile>> {
+        let prefix = Key::facts_prefix(&self.root);
+        let (mut after, mut found) = (None::<String>, Vec::new());
+        loop {
+            let request = || limited(self.bucket.list(&prefix, after.as_deref()));
+            let page = persistently(request).await?;
+            after = page.objects.last().map(|object| object.key.clone());
+            found.extend(page.objects.into_iter().filter_map(|object| {
+                match Key::parse(&object.key, &self.root, self.layout) {
+                    Some(Key::Facts { level, min, max }) => {
+                        let (size, modified_ms) = (object.size, object.last_modified_ms);
+                        Some(LogFile { level, min, max, size, modified_ms })
+                    }
+                    _ => None,
+                }
+            }));
+            if !page.more || after.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
     /// The keys of objects below the root that are no part of a log, as many as `most`. Where the root is
     /// empty, only those in the folders of the levels: others belong to somebody else.
     pub(super) async fn unknown_keys(&self, most: usize) -> Result<Vec<String>> {
@@ -312,6 +335,13 @@ impl Staged {
     /// The path.
     pub(crate) fn path(&self) -> &std::path::Path {
         &self.0
+    }
+
+    /// A new file there, without a name: it goes with its handle, whatever happens to this process.
+    pub(crate) fn open_unnamed(self) -> io::Result<Box<dyn IndexStore>> {
+        let file = File::options().create_new(true).read(true).write(true).open(&self.0)?;
+        std::fs::remove_file(&self.0)?;
+        Ok(Box::new(file))
     }
 }
 

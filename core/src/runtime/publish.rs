@@ -139,10 +139,15 @@ impl Log {
     pub(super) async fn delete_file(&self, file: &LogFile) -> Result<()> {
         limited(self.bucket().delete(&self.file_key(file), None)).await?;
         if file.level > 0 {
-            let key = self.key(&Key::Facts { level: file.level, min: file.min, max: file.max });
-            limited(self.bucket().delete(&key, None)).await?;
+            self.delete_facts(file).await?;
         }
         Ok(())
+    }
+
+    /// Deletes what vouches for a file of level 1 or above that is not there, or that nobody needs.
+    pub(super) async fn delete_facts(&self, file: &LogFile) -> Result<()> {
+        let key = self.key(&Key::Facts { level: file.level, min: file.min, max: file.max });
+        limited(self.bucket().delete(&key, None)).await.map(drop)
     }
 }
 

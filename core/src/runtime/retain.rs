@@ -6,7 +6,7 @@ use super::publish::Verdict;
 use crate::bucket::{Body, Key, Put, PutMode, PutOptions, Range};
 use crate::replication::{
     Facts, Floor, LogFile, check_newest, millis, plan_discard, plan_floor, plan_repair, plan_restore,
-    plan_slots,
+    plan_slots, plan_sweep,
 };
 use crate::types::{Error, ErrorKind, Result, Retention, Txid};
 
@@ -92,7 +92,7 @@ impl Log {
             self.learn_timeline(&files, raise.to, memory).await?;
             floor = self.raise_floor(raise.to).await?;
         }
-        let mut gone = Vec::new();
+        let (mut gone, mut lone) = (Vec::new(), Vec::new());
         if files.iter().any(|f| f.level == 0 && floor.covers(f.max)) {
             self.learn_timeline(&files, floor, memory).await?;
         }
@@ -101,10 +101,15 @@ impl Log {
         }
         if let Some(discard) = plan_discard(&files, now_ms, retention) {
             self.verify_base(&discard.base, &files, memory).await?;
+            let facts = self.list_facts().await?;
+            lone = plan_sweep(&facts, &files, &discard.base, now_ms);
             gone.extend(discard.files);
         }
         for file in &gone {
             self.delete_file(file).await?;
+        }
+        for facts in &lone {
+            self.delete_facts(facts).await?;
         }
         files.retain(|file| !gone.contains(file) && (file.level > 0 || !floor.covers(file.max)));
         Ok(Retained { files, floor, now_ms })

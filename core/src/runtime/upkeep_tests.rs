@@ -338,6 +338,44 @@ fn old_compactions_and_snapshots_go_when_no_restore_inside_of_the_window_needs_t
 }
 
 #[test]
+fn facts_that_a_crash_left_alone_go_after_a_day_once_a_snapshot_stands_for_their_file() {
+    const DAY: u64 = 24 * 3600 * 1000;
+    let mut world = World::new();
+    let rules = retention(0, 1000, 1);
+    let facts_of = |level, min, max| Key::Facts { level, min: txid(min), max: txid(max) };
+    // None has a file, and the last is about slots that no snapshot
+    // covers yet.
+    let mine = [facts_of(2, 2, 3), facts_of(9, 1, 2), facts_of(2, 2, 90)];
+    let is_there = |world: &World, key: &Key| world.object(key).is_some();
+    let turn = |world: &mut World, ms: u64| {
+        world.write(&[(1, ms as u8)], 4);
+        world.compact(1).unwrap();
+        world.snapshot().unwrap();
+        world.tick(ms);
+        world.retain(&rules).unwrap();
+        world.check(true);
+    };
+    world.write(&[(1, 1)], 4);
+    mine.iter().for_each(|key| world.put(key, b"{}".to_vec()));
+    turn(&mut world, 2000);
+    turn(&mut world, 2000);
+    assert!(mine.iter().all(|key| is_there(&world, key)), "they are young");
+    world.tick(DAY);
+    // Nothing to delete, and nothing is looked for.
+    world.retain(&retention(0, 2 * DAY, 9)).unwrap();
+    assert!(mine.iter().all(|key| is_there(&world, key)));
+    turn(&mut world, 2000);
+    let left: Vec<bool> = mine.iter().map(|key| is_there(&world, key)).collect();
+    assert_eq!(left, [false, false, true]);
+    // None went that has a file.
+    let files = world.listing();
+    for file in files.iter().filter(|file| file.level > 0) {
+        assert!(is_there(&world, &facts_of(file.level, file.min.get(), file.max.get())), "{file:?}");
+    }
+    world.check_restore();
+}
+
+#[test]
 fn a_damaged_compaction_is_never_used_for_a_delete_and_is_replaced() {
     for at in [0, 30, 120, 300, 500, 100_000] {
         let mut world = World::new();

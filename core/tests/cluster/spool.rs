@@ -10,10 +10,11 @@ use haqlite::ltx::Decoder;
 use haqlite::{Bookmark, Builder, CoordinatorConfig, ErrorKind, Event, HaQLite, Role};
 
 use crate::support::{SCHEMA, count, eventually, leads};
-use crate::world::{LeaseWay, Road, Way, World, config, puts_slot, wait};
+use crate::world::{LeaseWay, Road, Way, World, config, config_with, puts_slot, wait};
 
 const SOON: Duration = Duration::from_secs(15);
 const WAL_CAP: u64 = 1 << 20;
+const TTL: Duration = Duration::from_secs(4);
 
 /// About so many bytes that do not compress, with a number in front.
 fn text(n: i64, bytes: usize) -> String {
@@ -47,7 +48,13 @@ struct Leader {
     way: LeaseWay,
 }
 
+/// A small WAL, and a lease that a leader which is busy spooling does not lose.
 fn small_wal(builder: Builder, name: &str) -> Builder {
+    builder.coordinator_config(CoordinatorConfig { wal_cap_bytes: WAL_CAP, ..config_with(name, TTL) })
+}
+
+/// A small WAL, and a lease that is lost while a test looks on.
+fn small_wal_and_short_lease(builder: Builder, name: &str) -> Builder {
     builder.coordinator_config(CoordinatorConfig { wal_cap_bytes: WAL_CAP, ..config(name) })
 }
 
@@ -90,7 +97,8 @@ fn in_an_outage_writers_go_on_far_beyond_the_wals_cap_and_everything_is_shipped_
     let world = World::new();
     let a = lead(&world);
     // Which could write, and then it would lead.
-    let b = world.node("b").role(Role::Follower).open_blocking(world.path("b"), SCHEMA).unwrap();
+    let b =
+        small_wal(world.node("b"), "b").role(Role::Follower).open_blocking(world.path("b"), SCHEMA).unwrap();
     let first = write(&a.db, 0, 100).unwrap();
     b.wait_for_blocking(&first, SOON).unwrap();
     let told = Arc::new(Mutex::new(Vec::new()));
@@ -187,7 +195,7 @@ fn a_leader_that_lost_its_lease_too_and_leads_again_ships_its_spool() {
     a.way.set(Way::Cut);
     eventually("a follows", || !leads(&a.db));
     a.way.set(Way::Open);
-    std::thread::sleep(Duration::from_millis(1500));
+    std::thread::sleep(TTL + TTL / 2);
     assert!(!leads(&a.db), "nobody leads without the bucket");
     assert_eq!(count(&a.db), 150, "reads go on");
     a.road.clear();
@@ -205,7 +213,9 @@ fn what_was_spooled_when_another_node_took_over_is_saved_whole_and_undone() {
     let a = lead(&world);
     let first = write(&a.db, 0, 100).unwrap();
     a.db.wait_durable_blocking(&first, SOON).unwrap();
-    let (b, road_b, _) = world.open_exposed("b");
+    let (road_b, way_b) = (world.road(), world.leases.way());
+    let b = small_wal(world.exposed("b", &road_b, &way_b), "b");
+    let b = b.open_blocking(world.path("b"), SCHEMA).unwrap();
     // Or the leader would hand over to it.
     road_b.weather(|call| if matches!(call, Call::Put { .. }) { Fault::Refuse } else { Fault::None });
     let lost = Arc::new(Mutex::new(Vec::new()));
@@ -281,7 +291,8 @@ fn a_database_that_shrinks_and_grows_in_an_outage_is_the_same_after_it() {
     let world = World::new();
     let a = lead(&world);
     // Which could write, and then it would lead.
-    let b = world.node("b").role(Role::Follower).open_blocking(world.path("b"), SCHEMA).unwrap();
+    let b =
+        small_wal(world.node("b"), "b").role(Role::Follower).open_blocking(world.path("b"), SCHEMA).unwrap();
     write_much(&a.db, 0..50);
     a.cut();
     for round in 1..6 {
@@ -352,10 +363,12 @@ fn a_disk_that_takes_no_slot_is_as_no_spool_until_it_does() {
 #[test]
 fn through_random_outages_nothing_confirmed_is_lost_and_the_rest_is_in_the_log_or_in_a_file() {
     let world = World::new();
-    let a = lead(&world);
-    let (road, way) = (world.road(), world.leases.way());
-    let builder = small_wal(world.exposed("b", &road, &way), "b");
-    let b = Leader { db: builder.open_blocking(world.path("b"), SCHEMA).unwrap(), road, way };
+    let open = |name: &str| {
+        let (road, way) = (world.road(), world.leases.way());
+        let builder = small_wal_and_short_lease(world.exposed(name, &road, &way), name);
+        Leader { db: builder.open_blocking(world.path(name), SCHEMA).unwrap(), road, way }
+    };
+    let (a, b) = (open("a"), open("b"));
     let mut seed = 0x2545_f491_4f6c_dd1d_u64;
     let mut random = move |below: u64| {
         seed ^= seed << 13;

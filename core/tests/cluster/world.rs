@@ -245,9 +245,14 @@ fn uuid() -> u64 {
 }
 
 pub fn config(name: &str) -> CoordinatorConfig {
+    config_with(name, TTL)
+}
+
+/// As `config`, with a lease that a busy machine does not lose so soon.
+pub fn config_with(name: &str, ttl: Duration) -> CoordinatorConfig {
     CoordinatorConfig {
         follower_pull_interval: Duration::from_millis(50),
-        lease: Some(LeaseConfig { ttl: Some(TTL), ..LeaseConfig::new(name, "") }),
+        lease: Some(LeaseConfig { ttl: Some(ttl), ..LeaseConfig::new(name, "") }),
         ..Default::default()
     }
 }

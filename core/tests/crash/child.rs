@@ -3,13 +3,18 @@
 
 use std::io::{BufRead, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use haqlite::bucket::{Call, DirectoryBucket, Fault, FaultyBucket};
+use rustix::process::{Signal, getpid, kill_process};
+
 use haqlite::{Bookmark, Durability, Error, Event, HaQLite, Role};
 
-use crate::support::{INSERT, PATIENCE, SCHEMA, builder, builder_with, cut_slots, mend_slots, row, rows_of};
+use crate::support::{
+    INSERT, PATIENCE, SCHEMA, builder, builder_with, cut_slots, floor, hasty, mend_slots, row, rows_of,
+};
 
 /// The environment variable that makes this binary a node, and holds its settings as JSON.
 pub(crate) const CHILD: &str = "HAQLITE_CRASH_CHILD";
@@ -26,6 +31,10 @@ pub(crate) struct Settings {
     pub(crate) cut: Option<String>,
     pub(crate) cloud: bool,
     pub(crate) wal_cap: Option<u64>,
+    /// Upkeep with the intervals of `support::hasty`.
+    pub(crate) hasty: bool,
+    /// Killed before so many steps of upkeep: whatever is made or deleted but slots and the lease.
+    pub(crate) kill_at_chore: Option<u32>,
 }
 
 /// Not a promise: the way into the child. Returns at once in the process that runs the tests.
@@ -47,11 +56,25 @@ fn entry() {
         };
         node = node.storage(FaultyBucket::new(bucket, script)).lease_url(&settings.bucket);
     }
+    if let Some(step) = settings.kill_at_chore {
+        let folder = settings.bucket.strip_prefix("file://").unwrap();
+        let steps = AtomicU32::new(0);
+        let bucket = FaultyBucket::new(DirectoryBucket::open(folder).unwrap(), move |call: &Call<'_>| {
+            if is_a_chore(call) && steps.fetch_add(1, Ordering::SeqCst) + 1 == step {
+                kill_process(getpid(), Signal::KILL).unwrap();
+            }
+            Fault::None
+        });
+        node = node.storage(bucket).lease_url(&settings.bucket);
+    }
     if settings.cloud {
         node = node.durability(Durability::Cloud);
     }
     if settings.follower {
         node = node.role(Role::Follower);
+    }
+    if settings.hasty {
+        node = hasty(node);
     }
     let db = match node.open_blocking(&settings.database, SCHEMA) {
         Ok(db) => db,
@@ -70,6 +93,19 @@ fn entry() {
         if !obey(&db, &settings, &command) {
             break;
         }
+    }
+}
+
+/// Whether it is upkeep that makes or deletes something here.
+fn is_a_chore(call: &Call<'_>) -> bool {
+    let of_upkeep = |key: &str| {
+        let slot = key.contains("/ltx/0/");
+        key.ends_with("/_floor") || key.contains("/_facts/") || (key.contains("/ltx/") && !slot)
+    };
+    match call {
+        Call::Put { key, .. } => of_upkeep(key),
+        Call::Delete { key, .. } => of_upkeep(key) || key.contains("/ltx/0/"),
+        Call::Get { .. } | Call::List { .. } | Call::Now => false,
     }
 }
 
@@ -93,6 +129,7 @@ fn obey(db: &HaQLite, settings: &Settings, command: &str) -> bool {
         ("write", [from, to, bytes]) => write(db, *from..*to, usize::try_from(*bytes).unwrap()),
         ("workload", [from]) => workload(db, *from),
         ("outage", [from]) => outage(db, *from, Path::new(settings.bucket.trim_start_matches("file://"))),
+        ("upkeep", [from]) => upkeep(db, *from, Path::new(settings.bucket.trim_start_matches("file://"))),
         ("loop", [from]) => {
             let (db, from) = (db.clone(), *from);
             std::thread::spawn(move || write_on(&db, from));
@@ -181,6 +218,21 @@ fn outage(db: &HaQLite, from: i64, bucket: &Path) {
     mend_slots(bucket);
     let last = write_one(db, from + 63, 3_000);
     confirm(last, from + 3..from + 64);
+    say("finished");
+}
+
+/// Rows, each in a slot of its own, until the floor has risen over many of them.
+fn upkeep(db: &HaQLite, from: i64, bucket: &Path) {
+    const SLOTS: u64 = 40;
+    let before = floor(bucket);
+    for n in from.. {
+        let bookmark = write_one(db, n, 500).unwrap();
+        db.wait_durable_blocking(&bookmark, PATIENCE).unwrap();
+        say(&format!("confirmed {n}"));
+        if floor(bucket) >= before + SLOTS {
+            break;
+        }
+    }
     say("finished");
 }
 

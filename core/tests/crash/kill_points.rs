@@ -14,10 +14,10 @@ use crate::support::{
 };
 
 /// One row of the list: calls, on which path, and before which of them to kill.
-struct Series {
-    calls: &'static str,
-    path: fn(&Site, &str) -> Option<PathBuf>,
-    when: &'static [u32],
+pub(crate) struct Series {
+    pub(crate) calls: &'static str,
+    pub(crate) path: fn(&Site, &str) -> Option<PathBuf>,
+    pub(crate) when: &'static [u32],
 }
 
 const LEADER: &[Series] = &[
@@ -241,7 +241,7 @@ fn check_follower(
 }
 
 /// Runs every series, some at a time, and gives the points at which nobody was killed.
-fn on_all(list: &[Series], run: impl Fn(&Series) -> Vec<String> + Sync) -> Vec<String> {
+pub(crate) fn on_all(list: &[Series], run: impl Fn(&Series) -> Vec<String> + Sync) -> Vec<String> {
     const AT_ONCE: usize = 3;
     let next = AtomicUsize::new(0);
     let work = || {
@@ -256,7 +256,7 @@ fn on_all(list: &[Series], run: impl Fn(&Series) -> Vec<String> + Sync) -> Vec<S
 
 /// A list that names calls that never happen kills nobody and proves nothing.
 #[track_caller]
-fn assert_reached(missed: &[String], list: &[Series]) {
+pub(crate) fn assert_reached(missed: &[String], list: &[Series]) {
     let points: usize = list.iter().map(|series| series.when.len()).sum();
     assert!(missed.len() * 5 <= points, "of {points} points, these were not reached: {missed:#?}");
 }

@@ -18,3 +18,4 @@ mod outage;
 mod random_kills;
 mod spool;
 mod suspended;
+mod upkeep;

@@ -41,6 +41,8 @@ impl Site {
             cut: None,
             cloud: false,
             wal_cap: None,
+            hasty: false,
+            kill_at_chore: None,
         }
     }
 

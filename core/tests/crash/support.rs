@@ -3,7 +3,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use haqlite::{
-    Bookmark, Builder, CoordinatorConfig, Durability, Error, HaQLite, LeaseConfig, Restore, Role, SqlValue,
+    Bookmark, Builder, Compaction, CoordinatorConfig, Durability, Error, HaQLite, LeaseConfig, Restore,
+    Retention, Role, SqlValue,
 };
 use rusqlite::{Connection, OpenFlags};
 use tempfile::TempDir;
@@ -80,10 +81,7 @@ impl Site {
             slots.push(u64::from_str_radix(min, 16).unwrap());
         }
         slots.sort_unstable();
-        let floor = std::fs::read(self.path("bucket/haqlite/app/_floor")).map_or(0, |bytes| {
-            let floor: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-            floor["floor"].as_u64().unwrap()
-        });
+        let floor = floor(&self.path("bucket"));
         let above: Vec<u64> = slots.iter().copied().filter(|slot| *slot > floor).collect();
         let expected: Vec<u64> = (floor + 1..).take(above.len()).collect();
         assert!(above == expected && !above.is_empty(), "the log has a hole: {above:?} above {floor}");
@@ -161,6 +159,21 @@ pub(crate) fn builder_with(bucket: &str, node: &str, ship: Duration, ttl: Durati
             lease: Some(LeaseConfig { ttl: Some(ttl), ..LeaseConfig::new(node, "") }),
             wal_cap_bytes: wal_cap,
         })
+}
+
+/// A day of upkeep in a second.
+pub(crate) fn hasty(node: Builder) -> Builder {
+    let ms = Duration::from_millis;
+    node.compaction(Compaction { levels: vec![ms(50), ms(150), ms(450)], snapshots: Some(ms(200)) })
+        .retention(Retention { enabled: true, slots: ms(50), window: ms(200), snapshots: 1 })
+}
+
+/// The floor of the log in the bucket in this folder.
+pub(crate) fn floor(bucket: &Path) -> u64 {
+    std::fs::read(bucket.join("haqlite/app/_floor")).map_or(0, |bytes| {
+        let floor: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        floor["floor"].as_u64().unwrap()
+    })
 }
 
 /// From now on no slot can be created in the bucket in this folder, and none be read. The lease can.
