@@ -140,7 +140,8 @@ impl Log {
                     Ok(dated) => dated,
                     Err(failure) => return judged.judge(self, failure).map(|()| None),
                 };
-                early.retain(|file| dated.iter().any(|(dated, ms)| dated == file && *ms <= moment.unix_ms()));
+                early =
+                    dated.iter().filter(|(_, ms)| *ms <= moment.unix_ms()).map(|(file, _)| *file).collect();
                 let planned = plan_until(&dated, moment.unix_ms());
                 if let Ok(plan) = &planned
                     && let Err(failure) = self.check_next(&usable, plan).await
