@@ -7,7 +7,7 @@ use haqlite::types::{Epoch, Txid};
 use haqlite::{Bookmark, Builder, Compaction, ErrorKind, HaQLite, Retention};
 
 use crate::support::{SCHEMA, count, eventually, insert, leads};
-use crate::world::{TTL, Way, World};
+use crate::world::{ROOT, TTL, Way, World, object};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -247,4 +247,28 @@ fn an_idle_leader_asks_the_bucket_nothing_once_its_upkeep_is_done() {
     write(&a, rows..rows + 1);
     eventually("a snapshot of the next write", || of_level(9) == Some(newest + 1));
     world.end([a]);
+}
+
+#[test]
+fn a_founder_that_never_heard_of_its_slot_1_follows_when_that_was_deleted() {
+    let world = World::new();
+    // The state of a founder that was killed while slot 1 was on its way: the base, and what it wrote before.
+    let base = rusqlite::Connection::open(world.path("founder")).unwrap();
+    base.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE old (x)").unwrap();
+    drop(base);
+    std::fs::copy(world.path("founder"), world.path("a")).unwrap();
+    let a = open(&world, "a");
+    let beside = |name: &str, file: &str| world.folder.path().join(format!("{name}.db-haqlite/{file}"));
+    std::fs::create_dir(beside("founder", "")).unwrap();
+    std::fs::copy(beside("a", "identity.json"), beside("founder", "identity.json")).unwrap();
+    let genesis = object(&world.bucket, &format!("{ROOT}_genesis"));
+    std::fs::write(beside("founder", "founding.json"), genesis).unwrap();
+
+    let mut rows = 0;
+    write_until_floor(&world, &a, &mut rows, 5);
+    eventually("slot 1 stays", || world.slots()[0].txid > 1);
+    let founder = open(&world, "founder");
+    founder.wait_for_blocking(&write(&a, rows..rows + 1), SOON).unwrap();
+    assert_eq!(count(&founder), i64::from(rows) + 1);
+    world.end([a, founder]);
 }
