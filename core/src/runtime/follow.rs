@@ -116,8 +116,11 @@ impl Replicator {
             next = match effect {
                 CatchUpEffect::Fetch(txid) => match self.fetch_slot(txid) {
                     Err(error) => {
-                        // Kept, or reads that fail now and then would hold up a follower for ever.
-                        let applied = self.apply(&slots);
+                        // Kept, or reads that fail now and then would hold up a follower for ever. But not from
+                        // the first slot of an epoch on: for that the floor was not read yet.
+                        let epoch = self.replica()?.boundary().position.epoch;
+                        let sure = slots.iter().take_while(|slot| slot.facts.epoch == epoch).count();
+                        let applied = self.apply(&slots[..sure]);
                         return Err(self.spoiled(applied.err().unwrap_or(error)));
                     }
                     Ok(Some(slot)) if slot.facts.is_foreign_tool() => {

@@ -271,7 +271,7 @@ impl Replicator {
 
     pub(super) fn written_by_another_tool(&self) -> Error {
         let message = format!(
-            "{} holds files that another tool wrote: haqlite does not lead or follow them; restore them, or \
+            "{} holds files that another tool wrote: open it with `adopt` to go on from them, restore them, or \
              choose another prefix or name",
             self.shared.log.describe()
         );
