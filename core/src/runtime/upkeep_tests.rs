@@ -425,6 +425,35 @@ fn a_slot_that_the_floor_passed_while_it_was_read_is_not_compacted() {
 }
 
 #[test]
+fn a_listing_from_before_the_floor_is_never_taken_for_the_log() {
+    let mut world = World::new();
+    world.write(&[(1, 1)], 3);
+    world.write(&[(1, 2)], 3);
+    world.snapshot().unwrap().unwrap();
+    let stale = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let is_stale = Arc::clone(&stale);
+    let bucket = FaultyBucket::new(world.store.clone(), move |call| match call {
+        Call::List { .. } if is_stale.load(Ordering::SeqCst) => Fault::Stale,
+        _ => Fault::None,
+    });
+    let log = Log::new(Arc::new(bucket), String::new(), world._staging.path().to_path_buf());
+    world.runtime.block_on(log.list()).unwrap();
+    world.lead_anew();
+    world.write(&[(1, 3)], 3);
+    world.snapshot().unwrap().unwrap();
+    world.write(&[(1, 4)], 3);
+    world.tick(10);
+    world.retain(&retention(0, 1_000_000, 9)).unwrap();
+    assert_eq!((world.floor(), world.slots()), (5, vec![4, 6]), "the fence is right behind what was listed");
+    stale.store(true, Ordering::SeqCst);
+    let target = world._staging.path().join("restored.db");
+    let restored = world.runtime.block_on(log.restore(&target));
+    assert_eq!(restored.unwrap_err().kind(), ErrorKind::Corrupt);
+    stale.store(false, Ordering::SeqCst);
+    assert_eq!(world.runtime.block_on(log.restore(&target)).unwrap().unwrap().position.txid, txid(6));
+}
+
+#[test]
 fn facts_are_made_before_the_file_and_only_added_to() {
     let mut world = World::new();
     world.write(&[(1, 1)], 3);
