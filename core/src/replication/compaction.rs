@@ -38,16 +38,23 @@ pub(crate) fn plan_compaction(files: &[LogFile], floor: Floor, level: u8, bounds
     // What the oldest snapshot covers no restore needs from a lower level.
     let end = end.max(files.iter().filter(|f| is_snapshot(f)).map(|f| f.max).min().unwrap_or_default());
     let end = if level == 1 { end.max(Txid::new(1)).max(floor.0) } else { end };
-    let below = |min: Txid| files.iter().filter(move |f| f.level + 1 == level && f.min >= min);
-    let Some(start) = below(end.next()).map(|f| f.min).min() else { return Vec::new() };
+    let mut below: Vec<&LogFile> =
+        files.iter().filter(|f| f.level + 1 == level && f.min >= end.next()).collect();
+    // Of those that begin at one place the farthest comes first, so that each is looked at once.
+    below.sort_by_key(|f| (f.min, Reverse(f.max)));
+    let Some(start) = below.first().map(|f| f.min) else { return Vec::new() };
     if level == 1 && start != end.next() {
         return Vec::new();
     }
     let mut inputs = Vec::new();
     let (mut next, mut bytes) = (start, 0);
-    while let Some(file) = below(next).filter(|f| f.min == next).max_by_key(|f| f.max) {
+    for file in below {
+        if file.min < next {
+            continue;
+        }
         bytes += file.size;
-        if !bounds.allow(file) || inputs.len() == MOST_INPUTS || (bytes > MOST_BYTES && !inputs.is_empty()) {
+        let full = inputs.len() == MOST_INPUTS || (bytes > MOST_BYTES && !inputs.is_empty());
+        if file.min > next || full || !bounds.allow(file) {
             break;
         }
         inputs.push(*file);
@@ -81,7 +88,14 @@ pub(crate) fn plan_repair(files: &[LogFile], lost: &LogFile) -> Option<Vec<LogFi
         .iter()
         .filter(|f| f.max <= lost.max && f.min >= lost.min)
         .filter(
-            |f| if lost.level == SNAPSHOTS { f.max < lost.max || f.level == 0 } else { f.level < lost.level },
+            // A snapshot ends where a compacted file ends: that one is what it was made of, and not the lost one.
+            |f| {
+                if lost.level == SNAPSHOTS {
+                    f.max < lost.max || f.level < SNAPSHOTS
+                } else {
+                    f.level < lost.level
+                }
+            },
         )
         .copied()
         .collect();
@@ -121,18 +135,30 @@ fn is_base(file: &LogFile) -> bool {
 /// From the first file on always the one that reaches farthest: of those that begin right behind the end, so
 /// that the link can be held, or else of those that overlap it.
 fn run(files: &[LogFile], first: LogFile) -> Vec<LogFile> {
-    let mut inputs = vec![first];
-    let mut end = first.max;
-    let farthest = |end: Txid, exact: bool| {
-        files
-            .iter()
-            .filter(|f| f.level < SNAPSHOTS && f.max > end)
-            .filter(|f| if exact { f.min == end.next() } else { f.min <= end })
-            .max_by_key(|f| (f.max, Reverse(f.min), f.level))
-    };
-    while let Some(next) = farthest(end, true).or_else(|| farthest(end, false)) {
-        inputs.push(*next);
-        end = next.max;
+    // By where they begin, so that each is looked at once.
+    let mut waiting: Vec<&LogFile> =
+        files.iter().filter(|f| f.level < SNAPSHOTS && f.max > first.max).collect();
+    waiting.sort_by_key(|f| f.min);
+    let mut waiting = waiting.into_iter().peekable();
+    let rank = |f: &LogFile| (f.max, Reverse(f.min), f.level);
+    let farther = |f: &LogFile, best: Option<LogFile>| best.is_none_or(|best| rank(f) >= rank(&best));
+    let (mut inputs, mut end, mut overlapping) = (vec![first], first.max, None);
+    loop {
+        let mut exact = None;
+        while let Some(file) = waiting.next_if(|f| f.min <= end.next()) {
+            if file.min == end.next() && farther(file, exact) {
+                exact = Some(*file);
+            }
+            if farther(file, overlapping) {
+                overlapping = Some(*file);
+            }
+        }
+        match exact.or(overlapping) {
+            Some(next) if next.max > end => {
+                inputs.push(next);
+                end = next.max;
+            }
+            _ => return inputs,
+        }
     }
-    inputs
 }

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::compaction::{is_snapshot, newest_snapshot};
@@ -63,7 +64,7 @@ pub(crate) fn plan_floor(files: &[LogFile], floor: Floor, newest: Txid, written_
 /// that is still below it, which it never is again. `timeline` tells the epochs from slot 1 on; a slot that it
 /// does not reach stays.
 pub(crate) fn plan_slots(files: &[LogFile], floor: Floor, timeline: &Facts) -> Vec<LogFile> {
-    let first_of_an_epoch = |slot: Txid| timeline.epochs.iter().any(|(_, first)| *first == slot);
+    let fences: BTreeSet<Txid> = timeline.epochs.iter().map(|(_, first)| *first).collect();
     let may_go = |file: &&LogFile| {
         let slot = file.max;
         file.level == 0
@@ -71,7 +72,7 @@ pub(crate) fn plan_slots(files: &[LogFile], floor: Floor, timeline: &Facts) -> V
             && floor.covers(slot)
             && timeline.min.get() == 1
             && slot <= timeline.max
-            && (slot.get() == 1 || !first_of_an_epoch(slot))
+            && (slot.get() == 1 || !fences.contains(&slot))
     };
     files.iter().filter(may_go).copied().collect()
 }

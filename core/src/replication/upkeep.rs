@@ -32,9 +32,34 @@ impl Known {
         self.files.iter().map(|f| f.max).max().unwrap_or_default().max(self.floor.0)
     }
 
+    /// What a listing shows of a log with this floor.
+    pub(crate) fn of(files: Vec<LogFile>, floor: Floor) -> Known {
+        let (slots, files): (Vec<LogFile>, Vec<LogFile>) = files.into_iter().partition(|f| f.level == 0);
+        let mut known = Known { files, floor, ..Known::default() };
+        let covered = known.listed();
+        let (below, beyond): (Vec<LogFile>, Vec<LogFile>) = slots.into_iter().partition(|f| f.max <= covered);
+        known.files.extend(below);
+        known.take_slots(beyond);
+        known
+    }
+
+    /// Adds slots up to the first hole. A listing that lags, or that was made while slots came, may show one and
+    /// not the one before it: it would be missing for ever if what is behind it counted as listed.
+    fn take_slots(&mut self, mut slots: Vec<LogFile>) {
+        slots.sort_by_key(|f| f.min);
+        let mut next = self.listed().next();
+        for slot in slots {
+            if slot.min > next {
+                return;
+            }
+            next = next.max(slot.max.next());
+            self.files.push(slot);
+        }
+    }
+
     /// The slots after that were listed. A listing may lag: then it is made again at the next boundary.
     pub(crate) fn listed_slots(&mut self, slots: Vec<LogFile>, now_ms: i64) {
-        self.files.extend(slots);
+        self.take_slots(slots);
         self.unlisted_since_ms = (self.listed() < self.confirmed).then_some(now_ms);
     }
 
@@ -128,4 +153,32 @@ fn window_start(ms: i64, interval: Duration) -> i64 {
 
 fn boundary_after(ms: i64, interval: Duration) -> i64 {
     window_start(ms, interval).saturating_add(millis(interval).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(level: u8, min: u64, max: u64) -> LogFile {
+        LogFile { level, min: Txid::new(min), max: Txid::new(max), size: 1, modified_ms: 0 }
+    }
+
+    fn slots(numbers: &[u64]) -> Vec<LogFile> {
+        numbers.iter().map(|n| file(0, *n, *n)).collect()
+    }
+
+    #[test]
+    fn a_slot_that_a_listing_lacks_is_looked_for_again() {
+        let mut known = Known::of(slots(&[1, 2, 4]), Floor::default());
+        known.confirm(Txid::new(6), 1000);
+        assert_eq!((known.listed().get(), known.unlisted_since_ms), (2, Some(1000)));
+        known.listed_slots(slots(&[3, 4, 6]), 2000);
+        assert_eq!((known.listed().get(), known.unlisted_since_ms), (4, Some(2000)));
+        known.listed_slots(slots(&[5, 6]), 3000);
+        assert_eq!((known.listed().get(), known.unlisted_since_ms), (6, None));
+        let all = plan_compaction(&known.files, known.floor, 1, Bounds::default());
+        assert_eq!(all.len(), 5, "nothing is there twice, and nothing is missing");
+        let above = [vec![file(9, 1, 3), file(1, 4, 9)], slots(&[6, 10, 11])].concat();
+        assert_eq!(Known::of(above, Floor(Txid::new(5))).listed().get(), 11, "compactions cover holes");
+    }
 }

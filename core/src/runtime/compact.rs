@@ -72,6 +72,7 @@ impl Log {
     /// As [`Log::make`], with what it proved.
     pub(super) async fn make_of(&self, level: u8, inputs: &[LogFile]) -> Result<(LogFile, Facts)> {
         let built = self.build(inputs).await?;
+        self.believe(inputs).await?;
         if level == SNAPSHOTS {
             let genesis = self.genesis().await?.ok_or_else(|| Error::corrupt("the log has no genesis"))?;
             if built.facts.before != genesis.chain() {
@@ -80,6 +81,18 @@ impl Log {
         }
         let file = self.publish(level, &built).await?;
         Ok((file, built.facts))
+    }
+
+    /// Asks, now that these were read, whether the slots among them are still above the floor: another leader
+    /// may have raised it and deleted them since they were listed, and the fence of a session whose view was old
+    /// may have landed in the hole.
+    async fn believe(&self, inputs: &[LogFile]) -> Result<()> {
+        let Some(lowest) = inputs.iter().filter(|f| f.level == 0).map(|f| f.max).min() else { return Ok(()) };
+        if self.floor().await?.covers(lowest) {
+            let message = format!("the floor was raised over slot {lowest} while it was read");
+            return Err(Error::new(ErrorKind::StoreUnavailable, message));
+        }
+        Ok(())
     }
 
     async fn build(&self, inputs: &[LogFile]) -> Result<Built> {

@@ -115,11 +115,7 @@ impl Replicator {
             }
             next = match effect {
                 CatchUpEffect::Fetch(txid) => match self.fetch_slot(txid) {
-                    Err(error) => {
-                        // Kept, or reads that fail now and then would hold up a follower for ever.
-                        let applied = self.apply(&slots);
-                        return Err(self.spoiled(applied.err().unwrap_or(error)));
-                    }
+                    Err(error) => return Err(self.keep_what_is_sure(&slots, error)),
                     Ok(Some(slot)) if slot.facts.is_foreign_tool() => {
                         self.take_foreign_slots()?;
                         return self.catch_up(prove);
@@ -159,6 +155,16 @@ impl Replicator {
             };
         }
         Ok(None)
+    }
+
+    /// Applies what was read before a read failed, or reads that fail now and then would hold up a follower for
+    /// ever. But nothing from the first slot of an epoch on: for that the floor was not read yet.
+    fn keep_what_is_sure(&mut self, slots: &[SlotFile], error: Error) -> Error {
+        let applied = self.replica().map(|replica| replica.boundary().position.epoch).and_then(|epoch| {
+            let sure = slots.iter().take_while(|slot| slot.facts.epoch == epoch).count();
+            self.apply(&slots[..sure])
+        });
+        self.spoiled(applied.err().unwrap_or(error))
     }
 
     /// Makes sure that the log still has the slot that this node stands on: a bucket that was rolled back to

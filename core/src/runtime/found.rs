@@ -152,9 +152,11 @@ impl Replicator {
             }
             Opened::Unproven(replica) => {
                 self.replica = Some(replica);
-                let end = self.wait(self.shared.log.slot(Txid::new(1)))?;
-                let may_continue = end.is_none() && self.files().founding()?.is_some();
-                if may_continue {
+                // A slot 1 that was deleted was there: others have gone on from it.
+                let first = Txid::new(1);
+                let founded = self.wait(self.shared.log.slot_name(first))?.is_some()
+                    || self.wait(self.shared.log.floor())?.covers(first);
+                if !founded && self.files().founding()?.is_some() {
                     return self.continue_founding();
                 }
                 if let Err(error) = self.rebuild(Save::Differences) {
@@ -269,7 +271,7 @@ impl Replicator {
 
     pub(super) fn written_by_another_tool(&self) -> Error {
         let message = format!(
-            "{} holds files that another tool wrote: haqlite does not lead or follow them; restore them, or \
+            "{} holds files that another tool wrote: open it with `adopt` to go on from them, restore them, or \
              choose another prefix or name",
             self.shared.log.describe()
         );

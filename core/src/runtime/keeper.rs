@@ -55,7 +55,7 @@ impl Keeper {
         if self.known.is_none() {
             let files = self.log.list().await?;
             let floor = self.log.floor().await?;
-            self.known = Some(Known { files, floor, ..Known::default() });
+            self.known = Some(Known::of(files, floor));
         }
         let Some(known) = &mut self.known else { return Ok(Next::Idle) };
         known.confirm(confirmed, now_ms);
@@ -88,7 +88,7 @@ impl Keeper {
                 self.rest_until_ms = now_ms + REST_MS.max(millis(self.retention.slots) / 4).min(60_000);
                 let left = self.log.retain(confirmed, &self.retention, &mut self.memory).await?;
                 self.told_ms = Some(left.now_ms);
-                let mut known = Known { files: left.files, floor: left.floor, ..Known::default() };
+                let mut known = Known::of(left.files, left.floor);
                 known.confirm(confirmed, now_ms);
                 self.known = Some(known);
             }

@@ -143,7 +143,8 @@ impl Log {
                     Ok(dated) => dated,
                     Err(failure) => return judged.judge(self, failure).map(|()| None),
                 };
-                early.retain(|file| dated.iter().any(|(dated, ms)| dated == file && *ms <= moment.unix_ms()));
+                early =
+                    dated.iter().filter(|(_, ms)| *ms <= moment.unix_ms()).map(|(file, _)| *file).collect();
                 let planned = plan_until(&dated, moment.unix_ms());
                 if let Ok(plan) = &planned
                     && let Err(failure) = self.check_next(&usable, plan).await
@@ -253,8 +254,25 @@ impl Log {
         tokio::task::spawn_blocking(work).await.map_err(ended).map_err(Failure::Other)?
     }
 
-    /// A listing, and what it does not show yet: the slot at its end, and those after it.
+    /// A listing, and what it does not show yet: the slot at its end, and those after it. The newest slot is
+    /// always above the floor: a listing that ends below it lags by far, and is made again some times.
     async fn list_to_the_end(&self) -> Result<Vec<LogFile>> {
+        let mut listings = 1;
+        loop {
+            let mut files = self.list_beyond_the_end().await?;
+            let floor = persistently(|| self.floor()).await?;
+            // What is found by its key below the floor may be anybody's.
+            files.retain(|file| file.level > 0 || !floor.covers(file.max));
+            let end = files.iter().map(|file| file.max).max();
+            if end.is_none_or(|end| !floor.covers(end)) || listings == LISTINGS {
+                return Ok(files);
+            }
+            listings += 1;
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn list_beyond_the_end(&self) -> Result<Vec<LogFile>> {
         let mut files = self.list().await?;
         if let Some(beyond) = beyond_the_slots(&files)
             && let Some(slot) = persistently(|| self.slot_name(beyond.max)).await?

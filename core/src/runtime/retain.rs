@@ -1,9 +1,9 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::log::Log;
 use super::patience::limited;
 use super::publish::Verdict;
-use crate::bucket::{Body, Key, Put, PutMode, PutOptions, Range};
+use crate::bucket::{Body, Key, Put, PutMode, PutOptions, Range, join_all};
 use crate::replication::{
     Facts, Floor, LogFile, check_newest, millis, plan_discard, plan_floor, plan_repair, plan_restore,
     plan_slots, plan_sweep,
@@ -39,6 +39,8 @@ pub(super) struct Retained {
 }
 
 const TRIES: u32 = 5;
+/// So many objects are deleted at one time: one by one would be slower than a busy leader adds slots.
+const AT_ONCE: usize = 32;
 
 impl Memory {
     /// A file was made by this leader.
@@ -53,10 +55,10 @@ impl Memory {
     }
 
     fn forget(&mut self, files: &[LogFile]) {
-        let there = |name: &Name| files.iter().any(|file| (file.level, file.min, file.max) == *name);
-        self.facts.retain(|name, _| there(name));
-        self.made.retain(|name, _| there(name));
-        self.whole.retain(|name, ()| there(name));
+        let there: BTreeSet<Name> = files.iter().filter(|file| file.level > 0).map(name).collect();
+        self.facts.retain(|name, _| there.contains(name));
+        self.made.retain(|name, _| there.contains(name));
+        self.whole.retain(|name, ()| there.contains(name));
     }
 }
 
@@ -105,13 +107,15 @@ impl Log {
             lone = plan_sweep(&facts, &files, &discard.base, now_ms);
             gone.extend(discard.files);
         }
-        for file in &gone {
-            self.delete_file(file).await?;
+        for some in gone.chunks(AT_ONCE) {
+            let deletions = some.iter().map(|file| self.delete_file(file));
+            join_all(deletions).await.into_iter().collect::<Result<()>>()?;
         }
         for facts in &lone {
             self.delete_facts(facts).await?;
         }
-        files.retain(|file| !gone.contains(file) && (file.level > 0 || !floor.covers(file.max)));
+        let gone: BTreeSet<Name> = gone.iter().map(name).collect();
+        files.retain(|file| !gone.contains(&name(file)) && (file.level > 0 || !floor.covers(file.max)));
         Ok(Retained { files, floor, now_ms })
     }
 

@@ -427,6 +427,71 @@ fn a_damaged_input_is_an_error_that_names_it_and_is_made_again() {
 }
 
 #[test]
+fn a_damaged_snapshot_is_made_again_of_the_one_before_it_and_compactions() {
+    let mut world = World::new();
+    for round in 0..2 {
+        world.write(&[(1, round)], 3);
+        world.write(&[(2, round)], 4);
+        world.compact(1).unwrap();
+        world.snapshot().unwrap().unwrap();
+    }
+    world.write(&[(1, 7)], 4);
+    world.tick(10);
+    world.retain(&retention(0, 1_000_000, 9)).unwrap();
+    assert_eq!((world.names(9), world.slots()), (vec![(1, 3), (1, 5)], vec![6]));
+    world.flip_a_bit(&Key::File { level: 9, min: txid(1), max: txid(5) }, 300);
+    world.memory = Memory::default();
+    world.tick(10);
+    world.retain(&retention(0, 0, 1)).unwrap();
+    assert_eq!(world.names(9), [(1, 5)]);
+    world.check(true);
+    world.check_restore();
+}
+
+#[test]
+fn a_slot_that_the_floor_passed_while_it_was_read_is_not_compacted() {
+    let mut world = World::new();
+    for i in 0..4 {
+        world.write(&[(1, i)], 3);
+    }
+    let inputs: Vec<LogFile> = (2..=3).map(|slot| file_of(&world, slot)).collect();
+    world.runtime.block_on(world.log.raise_floor(Floor(txid(2)))).unwrap();
+    let error = world.runtime.block_on(world.log.make(1, &inputs)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StoreUnavailable);
+    assert!(world.names(1).is_empty());
+    world.runtime.block_on(world.log.make(1, &inputs[1..])).unwrap();
+}
+
+#[test]
+fn a_listing_from_before_the_floor_is_never_taken_for_the_log() {
+    let mut world = World::new();
+    world.write(&[(1, 1)], 3);
+    world.write(&[(1, 2)], 3);
+    world.snapshot().unwrap().unwrap();
+    let stale = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let is_stale = Arc::clone(&stale);
+    let bucket = FaultyBucket::new(world.store.clone(), move |call| match call {
+        Call::List { .. } if is_stale.load(Ordering::SeqCst) => Fault::Stale,
+        _ => Fault::None,
+    });
+    let log = Log::new(Arc::new(bucket), String::new(), world._staging.path().to_path_buf());
+    world.runtime.block_on(log.list()).unwrap();
+    world.lead_anew();
+    world.write(&[(1, 3)], 3);
+    world.snapshot().unwrap().unwrap();
+    world.write(&[(1, 4)], 3);
+    world.tick(10);
+    world.retain(&retention(0, 1_000_000, 9)).unwrap();
+    assert_eq!((world.floor(), world.slots()), (5, vec![4, 6]), "the fence is right behind what was listed");
+    stale.store(true, Ordering::SeqCst);
+    let target = world._staging.path().join("restored.db");
+    let restored = world.runtime.block_on(log.restore(&target));
+    assert_eq!(restored.unwrap_err().kind(), ErrorKind::Corrupt);
+    stale.store(false, Ordering::SeqCst);
+    assert_eq!(world.runtime.block_on(log.restore(&target)).unwrap().unwrap().position.txid, txid(6));
+}
+
+#[test]
 fn facts_are_made_before_the_file_and_only_added_to() {
     let mut world = World::new();
     world.write(&[(1, 1)], 3);

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -206,7 +206,8 @@ impl Verification {
     /// The slots that are kept below the floor, for what they prove of their epochs: they must be whole.
     fn read_below_the_floor(&mut self, files: &[LogFile]) -> Result<()> {
         let all = self.runtime.block_on(self.log.list_folder(0, Txid::ZERO))?;
-        let below = all.into_iter().filter_map(|(_, file)| file).filter(|file| !files.contains(file));
+        let above: BTreeSet<_> = files.iter().map(name).collect();
+        let below = all.into_iter().filter_map(|(_, file)| file).filter(|file| !above.contains(&name(file)));
         let newest = files.iter().filter(|file| file.level == 0).map(|file| file.max).max();
         for file in below.filter(|file| newest.is_none_or(|newest| file.max <= newest)) {
             match self.read_file(file) {

@@ -188,6 +188,14 @@ fn what_a_leader_was_waiting_for_when_it_lost_the_lease_is_unknown_and_there_at_
 
 /// Puts a fence of another session after the last slot, as of an hour from now.
 fn fence_by_another_session(world: &World) {
+    let (txid, bytes) = fence_of_another_session(world);
+    let key = slot_key(txid);
+    let put = world.bucket.put(&key, Body::Bytes(bytes.into()), PutOptions::new(PutMode::Create));
+    crate::world::wait(put).unwrap();
+}
+
+/// Such a fence, and the slot that it is for.
+pub fn fence_of_another_session(world: &World) -> (u64, Vec<u8>) {
     let slots = world.slots();
     let last = slots.last().unwrap();
     let connection = world.restored();
@@ -204,9 +212,7 @@ fn fence_by_another_session(world: &World) {
     let mut encoder = Encoder::new(&mut bytes, header).unwrap();
     encoder.page(PageNumber::FIRST, first_page).unwrap();
     encoder.finish().unwrap();
-    let key = slot_key(txid.get());
-    let put = world.bucket.put(&key, Body::Bytes(bytes.into()), PutOptions::new(PutMode::Create));
-    crate::world::wait(put).unwrap();
+    (txid.get(), bytes)
 }
 
 #[test]

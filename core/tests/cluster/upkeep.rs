@@ -2,12 +2,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use haqlite::bucket::{Call, Fault, FaultyBucket, PutMode};
+use haqlite::bucket::{Body, Bucket, Call, Fault, FaultyBucket, PutMode, PutOptions};
 use haqlite::types::{Epoch, Txid};
 use haqlite::{Bookmark, Builder, Compaction, ErrorKind, HaQLite, Retention};
 
+use crate::cloud::fence_of_another_session;
 use crate::support::{SCHEMA, count, eventually, insert, leads};
-use crate::world::{TTL, Way, World};
+use crate::world::{ROOT, TTL, Way, World, object, slot_key, wait};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -247,4 +248,70 @@ fn an_idle_leader_asks_the_bucket_nothing_once_its_upkeep_is_done() {
     write(&a, rows..rows + 1);
     eventually("a snapshot of the next write", || of_level(9) == Some(newest + 1));
     world.end([a]);
+}
+
+#[test]
+fn a_founder_that_never_heard_of_its_slot_1_follows_when_that_was_deleted() {
+    let world = World::new();
+    // The state of a founder that was killed while slot 1 was on its way: the base, and what it wrote before.
+    let base = rusqlite::Connection::open(world.path("founder")).unwrap();
+    base.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE old (x)").unwrap();
+    drop(base);
+    std::fs::copy(world.path("founder"), world.path("a")).unwrap();
+    let a = open(&world, "a");
+    let beside = |name: &str, file: &str| world.folder.path().join(format!("{name}.db-haqlite/{file}"));
+    std::fs::create_dir(beside("founder", "")).unwrap();
+    std::fs::copy(beside("a", "identity.json"), beside("founder", "identity.json")).unwrap();
+    let genesis = object(&world.bucket, &format!("{ROOT}_genesis"));
+    std::fs::write(beside("founder", "founding.json"), genesis).unwrap();
+
+    let mut rows = 0;
+    write_until_floor(&world, &a, &mut rows, 5);
+    eventually("slot 1 stays", || world.slots()[0].txid > 1);
+    let founder = open(&world, "founder");
+    founder.wait_for_blocking(&write(&a, rows..rows + 1), SOON).unwrap();
+    assert_eq!(count(&founder), i64::from(rows) + 1);
+    world.end([a, founder]);
+}
+
+#[test]
+fn a_fence_in_a_deleted_slot_is_not_applied_when_the_read_after_it_fails() {
+    let world = World::new();
+    let a = world.open("a");
+    let (b, road, _) = world.open_exposed("b");
+    b.wait_for_blocking(&write(&a, 0..3), SOON).unwrap();
+    let at = b.position();
+    road.weather(|_| Fault::Refuse);
+    // A session that has read the log up to here is slow with its fence.
+    let (slot, late) = fence_of_another_session(&world);
+    assert_eq!(slot, at.txid.get() + 1);
+    let last = write(&a, 3..8);
+    let tools = haqlite::LogTools::from_bucket(world.bucket.clone()).db_name("app");
+    tools.staging(world.folder.path()).snapshot().unwrap().unwrap();
+    let floor = last.txid.get() - 1;
+    let put = |key: String, bytes: Vec<u8>| {
+        let options = PutOptions::new(PutMode::Overwrite);
+        wait(world.bucket.put(&key, Body::Bytes(bytes.into()), options)).unwrap();
+    };
+    put(format!("{ROOT}_floor"), format!("{{\"floor\":{floor}}}").into_bytes());
+    for deleted in slot..=floor {
+        wait(world.bucket.delete(&slot_key(deleted), None)).unwrap();
+    }
+    put(slot_key(slot), late);
+    let refused = Arc::new(AtomicU64::new(0));
+    let (counter, next) = (Arc::clone(&refused), slot_key(slot + 1));
+    road.weather(move |call| match call {
+        Call::Get { key } if **key == next => {
+            counter.fetch_add(1, Ordering::Relaxed);
+            Fault::Refuse
+        }
+        _ => Fault::None,
+    });
+    eventually("b does not look", || refused.load(Ordering::Relaxed) >= 3);
+    assert_eq!(b.position(), at, "what lies in a hole is not the log");
+    road.clear();
+    b.wait_for_blocking(&last, SOON).unwrap();
+    assert_eq!((count(&b), b.position().epoch), (8, at.epoch));
+    b.close_blocking().unwrap();
+    a.close_blocking().unwrap();
 }
