@@ -54,7 +54,7 @@ impl Replicator {
     /// A slot after this node's position is damaged, look after look: nobody makes it anew, but a compacted file
     /// or a snapshot may cover it. If so, this node is now beyond it. Otherwise the error, or why that cannot be
     /// told.
-    fn pass_damage(&mut self, error: Error) -> Result<()> {
+    pub(super) fn pass_damage(&mut self, error: Error) -> Result<()> {
         if !std::mem::take(&mut self.unreadable) || self.doubts + 1 < MOST_DOUBTS {
             return Err(error);
         }
@@ -103,6 +103,7 @@ impl Replicator {
         }
         self.replica()?.follow()?;
         self.shared.confirmations.settled(false);
+        self.shared.see(|view| (view.unshipped_bytes, view.spool_bytes) = (0, 0));
         self.replica()?.ensure_generation()?;
         self.finish_founding()?;
         let group_bytes = GROUP_BYTES.min(self.shared.timing.wal_cap / 4);
@@ -283,6 +284,8 @@ impl Replicator {
         let mut lost = self.keep_unproven_spool()?;
         lost.extend(self.replica()?.become_copy_of(staged.path(), &restored, save)?);
         self.replica()?.follow()?;
+        // Slots of ours that the log does not have are no longer committed anywhere.
+        self.shared.see(|view| view.committed = restored.position.txid);
         self.moved();
         for path in lost {
             tracing::warn!(path = %path.display(), from = before.txid.get(), to = restored.position.txid.get(),

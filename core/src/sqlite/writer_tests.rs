@@ -392,6 +392,22 @@ fn old_request_ids_are_forgotten_and_then_unknown() {
     ));
 }
 
+#[test]
+fn request_ids_of_a_leader_whose_clock_was_far_ahead_are_forgotten_too() {
+    let db = Fixture::new();
+    let insert = [Statement::from("INSERT INTO t VALUES (1)")];
+    db.writer.batch_once(&request("first", 0, 0), &insert, encode).unwrap();
+    // A year ahead.
+    let fill = "INSERT INTO _haqlite_requests WITH RECURSIVE n(i) AS
+        (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12000)
+        SELECT 'r' || i, (i + 999) / 1000, x'', 31536000000 FROM n";
+    db.writer.execute(fill, &Params::none()).unwrap();
+    db.writer.cut(|open| open.txid = Txid::new(13));
+    db.writer.state.lock().unpruned_requests = None;
+    db.writer.batch_once(&request("next", 12, 100_000), &insert, encode).unwrap();
+    assert_eq!(stored(&db), 10_001, "slots 1 and 2 are gone, and the first request");
+}
+
 fn stored(db: &Fixture) -> i64 {
     let sql = "SELECT count(*) FROM _haqlite_requests WHERE id <> ''";
     let rows = db.writer.query(sql, &Params::none(), &ReadOptions::default()).unwrap();
