@@ -212,6 +212,8 @@ impl Replicator {
             prepared: None,
             drains: Vec::new(),
             stalled: false,
+            // Once more at the first look, should somebody have kept the writer until now.
+            untold: true,
             behind: false,
             over: false,
             road: Road::Direct(shared.log.clone()),

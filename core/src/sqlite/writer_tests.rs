@@ -190,7 +190,7 @@ fn whoever_waits_too_long_for_a_transaction_is_told_busy() {
 fn a_stalled_writer_is_told_backpressure_and_a_transaction_goes_on() {
     let db = Fixture::new();
     let mut tx = db.writer.begin(TxMode::Immediate).unwrap();
-    db.writer.stall(true);
+    assert!(db.writer.stall(true, Duration::from_secs(1)));
     tx.execute("INSERT INTO t VALUES (1)", &Params::none()).unwrap();
     tx.commit().unwrap();
     assert_eq!(kind(db.insert(2)), ErrorKind::Backpressure);
@@ -206,7 +206,7 @@ fn a_stalled_writer_is_told_backpressure_and_a_transaction_goes_on() {
         }
     });
     thread::sleep(Duration::from_millis(20));
-    db.writer.stall(false);
+    assert!(db.writer.stall(false, Duration::from_secs(1)));
     waiting.join().unwrap().unwrap();
     assert_eq!(db.values(), [1, 3]);
 }
