@@ -102,8 +102,7 @@ impl Replicator {
             return Ok(Some(position));
         }
         self.replica()?.follow()?;
-        self.shared.confirmations.settled(false);
-        self.shared.see(|view| (view.unshipped_bytes, view.spool_bytes) = (0, 0));
+        self.has_no_tail();
         self.replica()?.ensure_generation()?;
         self.finish_founding()?;
         let group_bytes = GROUP_BYTES.min(self.shared.timing.wal_cap / 4);
@@ -160,6 +159,12 @@ impl Replicator {
             };
         }
         Ok(None)
+    }
+
+    /// Tells that the log has all that this node has.
+    fn has_no_tail(&self) {
+        self.shared.confirmations.settled(false);
+        self.shared.see(|view| (view.unshipped_bytes, view.spool_bytes) = (0, 0));
     }
 
     /// Makes sure that the log still has the slot that this node stands on: a bucket that was rolled back to
