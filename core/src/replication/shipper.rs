@@ -30,6 +30,8 @@ pub(crate) struct Shipper {
     /// Since when the draft in flight has been without a definite answer.
     stuck_since: Option<Monotonic>,
     last_sent: Option<Monotonic>,
+    /// What `last_sent` was before a draft was asked for.
+    sent_before: Option<Monotonic>,
     dirty_since: Option<Monotonic>,
     unsent: Unshipped,
     flush: bool,
@@ -92,7 +94,8 @@ pub(crate) enum ShipperEvent {
     /// The way to the bucket has changed: what is under way or is to be tried again is asked anew, now. The
     /// answer that is not waited for any more counts as ambiguous.
     Reroute,
-    /// The draft that was asked for; none if there is nothing to ship.
+    /// The draft that was asked for; none if there is nothing to ship, or no moment to cut it: then it is asked
+    /// for again when the WAL is looked at the next time.
     Drafted(Option<Draft>),
     /// The draft of [`Shipper::next_ahead`].
     DraftedAhead(Draft),
@@ -145,6 +148,7 @@ impl Shipper {
             waiting_since: VecDeque::new(),
             stuck_since: None,
             last_sent: None,
+            sent_before: None,
             dirty_since: None,
             unsent: Unshipped::default(),
             flush: false,
@@ -260,7 +264,7 @@ impl Shipper {
             }
         }
         self.flush = false;
-        self.last_sent = Some(now);
+        self.sent_before = self.last_sent.replace(now);
         self.state = State::Drafting;
         Some(ShipperEffect::Draft(self.confirmed.txid.next()))
     }
@@ -295,9 +299,10 @@ impl Shipper {
     fn drafted(&mut self, now: Monotonic, draft: Option<Draft>) -> Option<ShipperEffect> {
         assert_eq!(self.state, State::Drafting, "BUG: a draft that nobody asked for");
         let Some(draft) = draft else {
+            // Perhaps only a statement was in the way: what has waited since then is as due as it was.
             self.state = State::Idle;
-            self.dirty_since = None;
-            return self.proceed(now);
+            self.last_sent = self.sent_before;
+            return None;
         };
         assert_eq!(draft.position.txid, self.confirmed.txid.next(), "BUG: a draft of another slot");
         // What is committed from now on waits for the slot after this one.

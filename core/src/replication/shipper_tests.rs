@@ -342,6 +342,38 @@ fn an_idle_leader_sends_nothing() {
     );
 }
 
+#[test]
+fn what_could_not_be_cut_is_due_at_the_next_look() {
+    same(
+        "0 flush
+         1 drafted
+         2 stored
+         3 floor 0
+         500 unshipped 100
+         1000 unshipped 100
+         1050 drafted nothing
+         1051 status
+         1070 unshipped 100
+         1100 drafted nothing
+         1120 unshipped 0
+         1130 timer
+         1140 status",
+        "Draft(Txid(11))
+         Put(Txid(11))
+         ReadFloor
+         Confirmed 11
+         WakeAt 1000
+         Draft(Txid(12))
+         -
+         stuck - behind 500 idle
+         Draft(Txid(12))
+         -
+         -
+         -
+         stuck - behind - idle",
+    );
+}
+
 /// The beginning of a script: the fence is confirmed, and slot 12 is in flight.
 const FLYING: &str = "0 flush
      1 drafted

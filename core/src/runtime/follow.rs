@@ -54,7 +54,7 @@ impl Replicator {
     /// A slot after this node's position is damaged, look after look: nobody makes it anew, but a compacted file
     /// or a snapshot may cover it. If so, this node is now beyond it. Otherwise the error, or why that cannot be
     /// told.
-    fn pass_damage(&mut self, error: Error) -> Result<()> {
+    pub(super) fn pass_damage(&mut self, error: Error) -> Result<()> {
         if !std::mem::take(&mut self.unreadable) || self.doubts + 1 < MOST_DOUBTS {
             return Err(error);
         }
@@ -102,7 +102,7 @@ impl Replicator {
             return Ok(Some(position));
         }
         self.replica()?.follow()?;
-        self.shared.confirmations.settled(false);
+        self.has_no_tail();
         self.replica()?.ensure_generation()?;
         self.finish_founding()?;
         let group_bytes = GROUP_BYTES.min(self.shared.timing.wal_cap / 4);
@@ -165,6 +165,12 @@ impl Replicator {
             self.apply(&slots[..sure])
         });
         self.spoiled(applied.err().unwrap_or(error))
+    }
+
+    /// Tells that the log has all that this node has.
+    fn has_no_tail(&self) {
+        self.shared.confirmations.settled(false);
+        self.shared.see(|view| (view.unshipped_bytes, view.spool_bytes) = (0, 0));
     }
 
     /// Makes sure that the log still has the slot that this node stands on: a bucket that was rolled back to
@@ -286,30 +292,31 @@ impl Replicator {
         let known = self.replica()?.known_position();
         let request_ids =
             if known.txid == Txid::ZERO { Vec::new() } else { self.request_ids_after(known.txid) };
-        let mut lost = self.keep_unproven_spool()?;
+        let proven = self.replica()?.boundary().position.txid != Txid::ZERO;
+        let mut lost = if proven { Vec::new() } else { self.keep_unproven_spool()? };
         lost.extend(self.replica()?.become_copy_of(staged.path(), &restored, save)?);
         self.replica()?.follow()?;
+        // Slots of ours that the log does not have are no longer committed anywhere.
+        self.shared.see(|view| view.committed = restored.position.txid);
         self.moved();
-        for path in lost {
-            tracing::warn!(path = %path.display(), from = before.txid.get(), to = restored.position.txid.get(),
-                "commits that never reached the log were saved and undone");
-            self.shared.events.emit(Event::TailLost {
-                path,
-                from: known.txid,
-                to: restored.position.txid,
-                request_ids: request_ids.clone(),
-            });
-        }
+        self.report_lost(lost, known.txid, restored.position.txid, &request_ids);
         Ok(())
     }
 
-    /// Keeps the spooled slots of a database that proves nothing, unless the log has them: they may hold
-    /// what the database has lost. Before anything changes, so that a crash leaves them to the next open.
-    fn keep_unproven_spool(&mut self) -> Result<Vec<PathBuf>> {
-        let mut kept = Vec::new();
-        if self.replica()?.boundary().position.txid != Txid::ZERO {
-            return Ok(kept);
+    /// Tells of commits that never reached the log, and where they are kept.
+    pub(super) fn report_lost(&self, files: Vec<PathBuf>, from: Txid, to: Txid, request_ids: &[String]) {
+        for path in files {
+            tracing::warn!(path = %path.display(), from = from.get(), to = to.get(),
+                "commits that never reached the log were saved and undone");
+            let request_ids = request_ids.to_vec();
+            self.shared.events.emit(Event::TailLost { path, from, to, request_ids });
         }
+    }
+
+    /// Keeps the spooled slots of a database that proves nothing or is gone, unless the log has them: they may hold
+    /// what the database has lost. Before anything changes, so that a crash leaves them to the next open.
+    pub(super) fn keep_unproven_spool(&self) -> Result<Vec<PathBuf>> {
+        let mut kept = Vec::new();
         for (txid, path) in Spool::empty(self.files()).found()? {
             let there = self.fetch_slot(txid)?;
             let here = File::open(&path).ok().and_then(|file| Decoder::new(file).ok()?.finish().ok());

@@ -195,6 +195,8 @@ impl Replicator {
             return Err(Error::new(ErrorKind::LeaderUnavailable, message));
         };
         self.accept(&restored)?;
+        // Of a database that somebody took away: nothing else has these commits.
+        let lost = self.keep_unproven_spool()?;
         self.files().remove_database()?;
         self.files().remove_journal()?;
         self.identify(genesis)?;
@@ -213,6 +215,7 @@ impl Replicator {
         self.replica = Some(replica);
         self.start_checkpoints()?;
         self.moved();
+        self.report_lost(lost, Txid::ZERO, restored.position.txid, &[]);
         Ok(())
     }
 

@@ -24,6 +24,8 @@ pub(super) struct Leading {
     pub(super) drains: Vec<oneshot::Sender<Result<()>>>,
     /// Writers wait until the WAL has begun anew.
     pub(super) stalled: bool,
+    /// The writer has still to be told how long the WAL is: a statement kept it.
+    pub(super) untold: bool,
     /// Whether there are frames that are in no draft.
     pub(super) behind: bool,
     /// Something went wrong and the lease is being released: nothing more is shipped.
@@ -42,7 +44,7 @@ pub(super) const CUT_PATIENCE: Duration = Duration::from_millis(50);
 impl Leading {
     /// Whether there is something to watch at short intervals.
     pub(super) fn is_busy(&self) -> bool {
-        self.behind || self.stalled || !self.shipper.is_idle() || !self.drains.is_empty()
+        self.behind || self.stalled || self.untold || !self.shipper.is_idle() || !self.drains.is_empty()
     }
 
     /// Tells those who wait that it did not happen.
@@ -232,6 +234,11 @@ impl Replicator {
     /// writers leave no moment for that, they are held up for one.
     fn watch_wal(&mut self) {
         let Ok(bytes) = self.wal_bytes() else { return };
+        if let State::Leading(leading) = &self.state
+            && (leading.untold || (leading.stalled && bytes <= self.shared.timing.wal_cap / 2))
+        {
+            self.after_checkpoint();
+        }
         let cap = self.shared.timing.wal_cap;
         // What is drafted and not spooled is beyond the edge.
         let all_kept = self.replica().and_then(Replica::has_loose_frames).is_ok_and(|beyond| !beyond);
@@ -240,16 +247,11 @@ impl Replicator {
             return;
         }
         self.draft_ahead_if_due();
-        let State::Leading(leading) = &mut self.state else { return };
         if bytes <= cap / 2 {
             return;
         }
-        if !leading.stalled {
-            leading.stalled = true;
-            if let Ok(connections) = self.shared.connections() {
-                connections.writer.stall(true);
-            }
-        }
+        self.stall(true);
+        let State::Leading(leading) = &mut self.state else { return };
         if leading.shipper.is_idle() && leading.behind {
             let effect = leading.shipper.handle(clock::now(), ShipperEvent::Flush);
             self.follow_through(effect);
@@ -276,25 +278,40 @@ impl Replicator {
         let Ok(bytes) = self.wal_bytes() else { return };
         self.limit_writers();
         let cap = self.shared.timing.wal_cap;
-        let State::Leading(leading) = &mut self.state else { return };
-        if leading.stalled && bytes <= cap / 2 {
-            leading.stalled = false;
-            if let Ok(connections) = self.shared.connections() {
-                connections.writer.stall(false);
-            }
+        if bytes <= cap / 2 {
+            self.stall(false);
         }
     }
 
-    /// Tells the writer how long the WAL is and may be.
+    /// Has writers wait, or go on. While a statement runs that cannot be told; it is tried again.
+    fn stall(&mut self, stalled: bool) {
+        let State::Leading(leading) = &mut self.state else { return };
+        if leading.stalled != stalled
+            && let Ok(connections) = self.shared.connections()
+            && connections.writer.stall(stalled, CUT_PATIENCE)
+        {
+            leading.stalled = stalled;
+        }
+    }
+
+    /// Tells the writer how long the WAL is and may be. While a statement runs, which may be for long, slots
+    /// and their answers go on: it is told later.
     pub(super) fn limit_writers(&mut self) {
+        let told = self.tell_limit();
+        if let State::Leading(leading) = &mut self.state {
+            leading.untold = !told;
+        }
+    }
+
+    fn tell_limit(&mut self) -> bool {
         let cap = self.shared.timing.wal_cap;
-        let Ok(replica) = self.replica() else { return };
+        let Ok(replica) = self.replica() else { return true };
         let frame = u64::from(replica.page_size().get()) + 24;
         let limit = u32::try_from(cap / frame).unwrap_or(u32::MAX).max(1);
-        let Ok(published) = replica.published() else { return };
-        if let Ok(connections) = self.shared.connections() {
-            connections.writer.limit_wal(published.point.frame, limit);
-        }
+        let Ok(published) = replica.published() else { return true };
+        self.shared
+            .connections()
+            .is_ok_and(|connections| connections.writer.limit_wal(published.point.frame, limit, CUT_PATIENCE))
     }
 
     fn finish_drains(&mut self) {

@@ -14,7 +14,7 @@ use crate::replication::{
     HandOver, HandOverEffect, HandOverEvent, HandOverLimits, Proof, PutAnswer, ShipperEvent,
 };
 use crate::server::wire::{CampaignRequest, ProveRequest};
-use crate::types::{Durability, Error, ErrorKind, Monotonic, Result};
+use crate::types::{Durability, Error, ErrorKind, Monotonic, Result, Role};
 
 /// The leader's part in an outage of its bucket: performs what [`HandOver`] decides.
 pub(super) struct Outage {
@@ -88,7 +88,9 @@ impl Replicator {
             draining: !leading.drains.is_empty() && !self.outage.hand_over.is_closing(),
         };
         self.hand_over(look);
-        if self.outage.hand_over.is_closing() && !open {
+        // A gate that only its deadline has shut may open again: the election's word is waited for.
+        let shut = !open && self.shared.view.borrow().role != Role::Leader;
+        if self.outage.hand_over.is_closing() && shut {
             self.drain_for_hand_over();
         }
     }

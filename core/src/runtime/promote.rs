@@ -38,12 +38,17 @@ impl Replicator {
             self.shared.tell_election(Event::PromotionFailed { tenure });
             return;
         }
+        self.unreadable = false;
         match self.try_promote(tenure, epoch) {
             Ok(()) => self.shared.recovered(),
             Err(error) => {
                 tracing::warn!(kind = error.kind().name(), "promotion failed: {error}");
                 self.state = State::Following;
-                self.failed(error);
+                // This may have been the last look before the node would stop: it goes past damage as any other.
+                match self.pass_damage(error) {
+                    Ok(()) => self.doubts = 0,
+                    Err(error) => self.failed(error),
+                }
                 self.shared.tell_election(Event::PromotionFailed { tenure });
             }
         }
@@ -198,6 +203,8 @@ impl Replicator {
         shared.epoch_began(epoch, confirmed.txid);
         self.moved();
         shared.see(|view| view.epoch = epoch);
+        // An earlier leadership may have left it set, and then no commit would wake this thread.
+        shared.dirty.store(false, std::sync::atomic::Ordering::Release);
         self.state = State::Leading(Box::new(Leading {
             tenure,
             epoch,
@@ -205,6 +212,8 @@ impl Replicator {
             prepared: None,
             drains: Vec::new(),
             stalled: false,
+            // Once more at the first look, should somebody have kept the writer until now.
+            untold: true,
             behind: false,
             over: false,
             road: Road::Direct(shared.log.clone()),

@@ -148,7 +148,9 @@ impl Replicator {
         }
         if let Ok(connections) = self.shared.connections() {
             connections.writer.abort_all("the leader has changed", Duration::from_secs(2))?;
-            connections.writer.stall(false);
+            if !connections.writer.stall(false, Duration::from_secs(2)) {
+                return Err(Error::new(ErrorKind::Timeout, "a statement did not stop"));
+            }
         }
         Ok(())
     }

@@ -121,10 +121,11 @@ fn look_up(connection: &mut Connection, id: &str) -> Result<Option<(Txid, Vec<u8
 /// Forgets the oldest ids when there are too many.
 fn prune(connection: &mut Connection, now_ms: i64) -> Result<()> {
     const COUNT: &str = "SELECT count(*) FROM _haqlite_requests";
-    // Whole slots only: an id that is looked for is told "gone" or "never here" by its slot.
+    // Whole slots only: an id that is looked for is told "gone" or "never here" by its slot. What a leader with
+    // a clock far ahead wrote down is not of the last minute: it would keep everything after it for as long.
     const BOUNDARY: &str = "SELECT max(txid) FROM _haqlite_requests WHERE id <> ''
          AND txid < (SELECT txid FROM _haqlite_requests WHERE id <> '' ORDER BY txid LIMIT 1 OFFSET ?1)
-         AND txid < (SELECT min(txid) FROM _haqlite_requests WHERE id <> '' AND at >= ?2)";
+         AND txid < (SELECT min(txid) FROM _haqlite_requests WHERE id <> '' AND at BETWEEN ?2 AND ?3)";
     const FORGET: &str = "DELETE FROM _haqlite_requests WHERE txid <= ?1 AND id <> ''";
     const REMEMBER: &str = "INSERT INTO _haqlite_requests (id, txid, at) VALUES ('', ?1, 0)
          ON CONFLICT DO UPDATE SET txid = excluded.txid";
@@ -138,7 +139,11 @@ fn prune(connection: &mut Connection, now_ms: i64) -> Result<()> {
     };
     let excess = number(connection, COUNT, &[])?.unwrap_or(0) - KEPT;
     if excess > 0
-        && let Some(boundary) = number(connection, BOUNDARY, &[excess.into(), (now_ms - KEPT_MS).into()])?
+        && let Some(boundary) = number(
+            connection,
+            BOUNDARY,
+            &[excess.into(), (now_ms - KEPT_MS).into(), (now_ms + KEPT_MS).into()],
+        )?
     {
         let boundary: Params<'_> = vec![boundary.into()].into();
         connection.execute(FORGET, &boundary, Caller::Internal)?;

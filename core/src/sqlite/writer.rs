@@ -343,19 +343,24 @@ impl Writer {
     }
 
     /// Tells how many frames the WAL has now, and at how many writers wait: no transaction begins at the
-    /// limit, so that only the last one goes beyond it.
-    pub(crate) fn limit_wal(&self, frames: u32, limit: u32) {
-        let mut state = self.state.lock();
+    /// limit, so that only the last one goes beyond it. `false`, and nothing is told, if a statement runs for
+    /// longer than `patience`.
+    pub(crate) fn limit_wal(&self, frames: u32, limit: u32, patience: Duration) -> bool {
+        let Some(mut state) = self.state.try_lock_for(patience) else { return false };
         state.wal_frames = frames;
         state.wal_limit = limit;
         self.freed.notify_all();
+        true
     }
 
     /// While it is stalled, writers wait before they begin, and get `Backpressure` after the busy timeout.
-    /// A transaction that has begun goes on.
-    pub(crate) fn stall(&self, stalled: bool) {
-        self.state.lock().stalled = stalled;
+    /// A transaction that has begun goes on. `false`, and nothing changes, if a statement runs for longer than
+    /// `patience`.
+    pub(crate) fn stall(&self, stalled: bool, patience: Duration) -> bool {
+        let Some(mut state) = self.state.try_lock_for(patience) else { return false };
+        state.stalled = stalled;
         self.freed.notify_all();
+        true
     }
 }
 

@@ -190,7 +190,7 @@ fn whoever_waits_too_long_for_a_transaction_is_told_busy() {
 fn a_stalled_writer_is_told_backpressure_and_a_transaction_goes_on() {
     let db = Fixture::new();
     let mut tx = db.writer.begin(TxMode::Immediate).unwrap();
-    db.writer.stall(true);
+    assert!(db.writer.stall(true, Duration::from_secs(1)));
     tx.execute("INSERT INTO t VALUES (1)", &Params::none()).unwrap();
     tx.commit().unwrap();
     assert_eq!(kind(db.insert(2)), ErrorKind::Backpressure);
@@ -206,7 +206,7 @@ fn a_stalled_writer_is_told_backpressure_and_a_transaction_goes_on() {
         }
     });
     thread::sleep(Duration::from_millis(20));
-    db.writer.stall(false);
+    assert!(db.writer.stall(false, Duration::from_secs(1)));
     waiting.join().unwrap().unwrap();
     assert_eq!(db.values(), [1, 3]);
 }
@@ -390,6 +390,22 @@ fn old_request_ids_are_forgotten_and_then_unknown() {
         db.writer.batch_once(&request("new", 2, 100_000), &insert, encode).unwrap(),
         Once::Ran(_)
     ));
+}
+
+#[test]
+fn request_ids_of_a_leader_whose_clock_was_far_ahead_are_forgotten_too() {
+    let db = Fixture::new();
+    let insert = [Statement::from("INSERT INTO t VALUES (1)")];
+    db.writer.batch_once(&request("first", 0, 0), &insert, encode).unwrap();
+    // A year ahead.
+    let fill = "INSERT INTO _haqlite_requests WITH RECURSIVE n(i) AS
+        (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12000)
+        SELECT 'r' || i, (i + 999) / 1000, x'', 31536000000 FROM n";
+    db.writer.execute(fill, &Params::none()).unwrap();
+    db.writer.cut(|open| open.txid = Txid::new(13));
+    db.writer.state.lock().unpruned_requests = None;
+    db.writer.batch_once(&request("next", 12, 100_000), &insert, encode).unwrap();
+    assert_eq!(stored(&db), 10_001, "slots 1 and 2 are gone, and the first request");
 }
 
 fn stored(db: &Fixture) -> i64 {

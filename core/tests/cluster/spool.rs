@@ -187,6 +187,31 @@ fn what_a_node_that_was_closed_in_an_outage_had_spooled_is_shipped_at_its_next_o
 }
 
 #[test]
+fn what_was_spooled_of_a_database_that_was_taken_away_is_kept() {
+    let world = World::new();
+    let a = lead(&world);
+    let first = write(&a.db, 0, 100).unwrap();
+    a.db.wait_durable_blocking(&first, SOON).unwrap();
+    a.write_into_the_spool(1..150);
+    a.db.close_blocking().unwrap_err();
+    drop(a.db);
+    let spooled = spooled_files(&world);
+    assert!(spooled > 0);
+    for file in ["a.db", "a.db-wal", "a.db-shm"] {
+        let gone = std::fs::remove_file(world.folder.path().join(file));
+        assert!(gone.is_ok() || file == "a.db-shm", "{file}: {gone:?}");
+    }
+    a.road.clear();
+    let db = reopen(&world, &a.road, &a.way);
+    assert_eq!(count(&db), 1);
+    let lost = db.status().lost_tails;
+    assert_eq!((lost.len(), spooled_files(&world)), (spooled, 0));
+    let rows: BTreeSet<i64> = lost.iter().flat_map(|path| rows_in(path)).collect();
+    assert!((1..100).all(|n| rows.contains(&n)), "kept are only {rows:?}");
+    world.end([db]);
+}
+
+#[test]
 fn a_leader_that_lost_its_lease_too_and_leads_again_ships_its_spool() {
     let world = World::new();
     let a = lead(&world);
@@ -247,6 +272,8 @@ fn what_was_spooled_when_another_node_took_over_is_saved_whole_and_undone() {
     assert_eq!(spooled_files(&world), 0);
     let error = a.db.wait_durable_blocking(&spooled, SOON).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::BookmarkLost);
+    let status = a.db.status();
+    assert_eq!((status.spool_bytes, status.lag_bytes, status.committed), (0, 0, status.confirmed.txid));
     assert_eq!(numbers(&world.restored_texts()), [0, 900]);
     world.end([a.db, b]);
 }
