@@ -96,6 +96,7 @@ impl Log {
     }
 
     async fn build(&self, inputs: &[LogFile]) -> Result<Built> {
+        self.require_room(inputs.iter().map(|file| file.size).sum())?;
         let mut parts = Vec::new();
         let (mut first, last) = inputs.split_at(inputs.len().saturating_sub(MOST_INPUTS));
         if !first.is_empty() {

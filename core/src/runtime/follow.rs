@@ -19,6 +19,8 @@ use crate::types::{Error, ErrorKind, Event, Params, Position, Result, Txid};
 const GROUP_BYTES: u64 = 16 << 20;
 /// Every so many looks that find nothing, the end of the log is proven with the floor.
 const PROVE_EVERY: u32 = 16;
+/// Every so many looks that find nothing, a listing is asked whether there is something behind a hole.
+const LIST_EVERY: u32 = 64;
 
 /// So many looks in a row must find the log damaged before the node stops for good.
 const MOST_DOUBTS: u32 = 3;
@@ -176,8 +178,13 @@ impl Replicator {
     /// Makes sure that the log still has the slot that this node stands on: a bucket that was rolled back to
     /// an earlier state has no next slot either, and is not the log that was followed.
     fn verify(&mut self, position: Position) -> Result<()> {
-        if position.txid == Txid::ZERO || self.verified == Some(position.txid) {
+        if position.txid == Txid::ZERO {
             return Ok(());
+        }
+        if self.verified == Some(position.txid) {
+            // Counted before this look.
+            let is_due = self.looks.wrapping_sub(1).is_multiple_of(LIST_EVERY);
+            return if is_due { self.refuse_hole(position) } else { Ok(()) };
         }
         match self.fetch_slot(position.txid)? {
             Some(slot) if slot.facts.chain == position.chain => {}
@@ -205,7 +212,9 @@ impl Replicator {
             // It came meanwhile: the next look finds it.
             return Ok(());
         }
-        Err(Error::corrupt(format!("slot {next} is missing from the log, and slot {beyond} is there")))
+        self.verified = None;
+        let message = format!("slot {next} is missing from the log, and slot {beyond} is there");
+        Err(self.spoiled(Error::corrupt(message)))
     }
 
     /// Judges the frames beyond the boundary until they are accounted for, or are our own tail at the end

@@ -1,6 +1,6 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,7 +22,6 @@ pub(crate) struct Log {
     layout: Layout,
     /// Where large objects are staged.
     staging: PathBuf,
-    staged: Arc<AtomicU64>,
 }
 
 /// A slot's file, fetched, with what its header and hash say.
@@ -56,7 +55,7 @@ impl Log {
     /// The log below `root` (empty, or ending in a slash). Large objects are staged in a folder that exists.
     pub(crate) fn new(bucket: Arc<dyn Bucket>, root: String, staging: PathBuf) -> Log {
         let layout = bucket.layout();
-        Log { bucket, root, layout, staging, staged: Arc::new(AtomicU64::new(0)) }
+        Log { bucket, root, layout, staging }
     }
 
     /// The log's name for people.
@@ -309,9 +308,27 @@ impl Log {
         self.key(&Key::File { level: file.level, min: file.min, max: file.max })
     }
 
+    /// Fails with `LimitExceeded` unless the disk has twice this room: what is staged lies beside the database, and
+    /// must not take the last room from it. A disk that cannot be asked is taken at its word.
+    pub(super) fn require_room(&self, bytes: u64) -> Result<()> {
+        let folder = if self.staging.as_os_str().is_empty() { Path::new(".") } else { &self.staging };
+        let Ok(disk) = rustix::fs::statvfs(folder) else { return Ok(()) };
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free / 2 >= bytes {
+            return Ok(());
+        }
+        let message = format!(
+            "{} has {free} bytes left, and a file of up to {bytes} is to be made there: twice as much has to be free",
+            folder.display()
+        );
+        Err(Error::new(ErrorKind::LimitExceeded, message))
+    }
+
     /// A path for something that goes with its owner.
     pub(super) fn staging_file(&self, what: &str) -> PathBuf {
-        let number = self.staged.fetch_add(1, Ordering::Relaxed);
+        // Never one that an earlier handle of this process has: what that had running may end later.
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         self.staging.join(format!(".{what}-{}-{number}", std::process::id()))
     }
 

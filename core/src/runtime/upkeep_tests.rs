@@ -731,3 +731,11 @@ fn live(steps: &[Step]) {
 fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(64)
 }
+
+#[test]
+fn nothing_is_staged_on_a_disk_without_room_for_it_twice() {
+    let world = World::new();
+    assert!(world.log.require_room(1 << 20).is_ok());
+    let error = world.log.require_room(u64::MAX / 4).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LimitExceeded);
+}

@@ -379,6 +379,17 @@ fn a_slot_with_a_flipped_bit_stops_a_follower_and_is_never_applied() {
 
 #[test]
 fn a_follower_goes_past_a_damaged_slot_that_a_compacted_file_covers() {
+    goes_past_what_befell_a_slot(|bucket, key, good| put(bucket, key, good[..good.len() / 2].to_vec()));
+}
+
+#[test]
+fn a_follower_goes_past_a_missing_slot_that_a_compacted_file_covers() {
+    goes_past_what_befell_a_slot(|bucket, key, _| {
+        wait(bucket.delete(key, None)).unwrap();
+    });
+}
+
+fn goes_past_what_befell_a_slot(damage: fn(&dyn Bucket, &str, &[u8])) {
     let world = World::new();
     let compaction = Compaction { levels: vec![Duration::from_secs(1)], snapshots: None };
     let a = world.node("a").compaction(compaction).open_blocking(world.path("a"), SCHEMA).unwrap();
@@ -395,8 +406,9 @@ fn a_follower_goes_past_a_damaged_slot_that_a_compacted_file_covers() {
     });
     let key = slot_key(two.txid.get());
     let good = object(&world.bucket, &key);
-    put(&world.bucket, &key, good[..good.len() / 2].to_vec());
+    damage(&world.bucket, &key, &good);
     let three = insert(&a, "three").bookmark;
+    a.wait_durable_blocking(&three, SOON).unwrap();
     road.clear();
     b.wait_for_blocking(&three, SOON).unwrap();
     eventually("all is well", || b.status().last_error.is_none());
