@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use haqlite::{CoordinatorConfig, Durability, HaQLite, LeaseConfig};
+use haqlite::{Compaction, CoordinatorConfig, Durability, HaQLite, LeaseConfig};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -98,6 +98,8 @@ pub(crate) fn node(bucket: &str) -> haqlite::Builder {
         .instance_id("n1")
         .forwarding_port(0)
         .durability(Durability::Continuous { interval: Duration::from_millis(10) })
+        // At a moment that the clock decides it would make files that no test expects.
+        .compaction(Compaction { levels: Vec::new(), snapshots: None })
         .coordinator_config(CoordinatorConfig { lease: Some(lease), ..Default::default() })
 }
 
