@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use haqlite::{Builder, Compaction, ErrorKind, HaQLite, Retention, SqlValue};
+use haqlite::{Builder, Compaction, Durability, ErrorKind, HaQLite, Retention, SqlValue};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -52,6 +52,7 @@ impl Life {
             .db_name("app")
             .forwarding_port(0)
             .open_timeout(PATIENCE)
+            .durability(Durability::Continuous { interval: Duration::from_millis(20) })
             .compaction(Compaction {
                 levels: vec![Duration::from_secs(1), Duration::from_secs(2)],
                 snapshots: Some(Duration::from_secs(4)),

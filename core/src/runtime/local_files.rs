@@ -88,7 +88,10 @@ impl LocalFiles {
 
     /// Gives the lock back: nothing of this value may be written any more.
     pub(crate) fn unlock(&self) {
-        *self.lock.lock() = None;
+        if let Some(lock) = self.lock.lock().take() {
+            // Closing is not enough: a process that is being started at this moment has a copy of the descriptor.
+            let _ = lock.unlock();
+        }
     }
 
     /// The database's path, absolute and with symbolic links resolved.
@@ -287,6 +290,12 @@ impl LocalFiles {
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         write_durably(&self.folder.join(name), bytes)
+    }
+}
+
+impl Drop for LocalFiles {
+    fn drop(&mut self) {
+        self.unlock();
     }
 }
 

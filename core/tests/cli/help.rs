@@ -45,7 +45,7 @@ fn every_example_of_the_help_runs() {
         }
         let mut script = line.replace("s3://my-bucket", &site.bucket());
         if line.contains("haqlite follow") && !line.contains("--once") {
-            script = script.replace("haqlite", "timeout --preserve-status -s INT 2 haqlite");
+            script = script.replace("haqlite", "timeout --foreground --preserve-status -s INT 2 haqlite");
         }
         let mut shell = Command::new("sh");
         shell.args(["-c", &script]).current_dir(&folder).env_remove("HAQLITE_STORAGE_URL");
