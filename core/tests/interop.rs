@@ -3,12 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use haqlite::{Builder, Compaction, Durability, ErrorKind, HaQLite, Retention, SqlValue};
+use haqlite::{Builder, Compaction, ErrorKind, HaQLite, Retention, SqlValue};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -52,7 +52,6 @@ impl Life {
             .db_name("app")
             .forwarding_port(0)
             .open_timeout(PATIENCE)
-            .durability(Durability::Continuous { interval: Duration::from_millis(20) })
             .compaction(Compaction {
                 levels: vec![Duration::from_secs(1), Duration::from_secs(2)],
                 snapshots: Some(Duration::from_secs(4)),
@@ -126,7 +125,8 @@ impl Life {
         arguments.extend(options);
         arguments.push("-o");
         let output = self.litestream(&arguments, &[&self.path(name)]);
-        assert!(output.status.success(), "{options:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let why = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{options:?}: {why} of {:?}", self.files());
         contents_of_file(&self.path(name))
     }
 }
@@ -161,9 +161,15 @@ fn a_log_with_a_life_behind_it_is_litestreams_too() {
     let newest = *life.history.last_key_value().unwrap().1;
     assert_eq!(life.litestream_restore("latest.db", &[]), newest);
 
-    // Every txid that a file that is left ends with, from the oldest snapshot on.
-    let oldest = files.iter().filter(|file| file.level == 9).map(|file| file.max).min().unwrap();
-    let ends: Vec<u64> = files.iter().map(|file| file.max).filter(|max| *max >= oldest).collect();
+    // Every txid that files lead to without a gap, from a snapshot on.
+    let mut ends: BTreeSet<u64> = files.iter().filter(|f| f.level == 9).map(|f| f.max).collect();
+    let mut before = 0;
+    while ends.len() > before {
+        before = ends.len();
+        let goes_on = |f: &&LogFile| f.level < 9 && ends.iter().any(|e| f.min <= e + 1 && f.max > *e);
+        let reached: Vec<u64> = files.iter().filter(goes_on).map(|f| f.max).collect();
+        ends.extend(reached);
+    }
     let known: Vec<u64> = life.history.keys().copied().filter(|txid| ends.contains(txid)).collect();
     assert!(known.len() >= 5, "{known:?} of {files:?}");
     for txid in known.iter().copied().step_by(known.len().div_ceil(10)) {
