@@ -4,13 +4,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use haqlite::bucket::{Call, Fault, FaultyBucket};
-use haqlite::{Durability, ErrorKind, Follow, LogTools, ReadReplica};
+use haqlite::{Durability, ErrorKind, Follow, HaQLite, LogTools, ReadReplica};
 
 use crate::support::{SCHEMA, eventually, insert, leads};
 use crate::world::{World, wait};
 
 const SOON: Duration = Duration::from_secs(20);
 const OFTEN: Duration = Duration::from_millis(20);
+
+/// What is only acknowledged, the log need not have yet.
+fn insert_durably(db: &HaQLite, text: &str) {
+    let bookmark = insert(db, text).bookmark;
+    db.wait_durable_blocking(&bookmark, SOON).unwrap();
+}
 
 fn texts(replica: &ReadReplica) -> Vec<String> {
     let rows = replica.query("SELECT v FROM t ORDER BY id", &[]).unwrap();
@@ -29,7 +35,7 @@ fn a_read_replica_follows_through_a_hand_over_and_writes_nothing_to_the_bucket()
         Fault::None
     });
     let (a, b) = (world.open("a"), world.open("b"));
-    insert(&a, "one");
+    insert_durably(&a, "one");
     let follow = Follow::from_bucket(counted).db_name("app").interval(OFTEN);
     let replica = wait(follow.start_async(world.path("copy"))).unwrap();
     wait(replica.wait_current_async(SOON)).unwrap();
@@ -55,7 +61,7 @@ fn a_read_replica_follows_through_a_hand_over_and_writes_nothing_to_the_bucket()
 fn a_read_replica_waits_for_a_bucket_that_is_away_and_goes_on() {
     let world = World::new();
     let a = world.open("a");
-    insert(&a, "one");
+    insert_durably(&a, "one");
     let road = world.road();
     let start =
         || Follow::from_bucket(road.bucket.clone()).db_name("app").interval(OFTEN).start(world.path("copy"));
