@@ -7,7 +7,7 @@ use super::node_engine::NodeEngine;
 use super::store_url::{Stores, open_stores};
 use crate::bucket::{Bucket, S3Credentials};
 use crate::lease_store::LeaseStore;
-use crate::runtime::{Node, NodeOptions, lease_key, run_blocking};
+use crate::runtime::{Node, NodeOptions, Settings, lease_key, run_blocking};
 use crate::types::{
     Compaction, CoordinatorConfig, Durability, Error, ErrorKind, HaMode, LocalReads, NodeId, Result,
     Retention, Role, validate_mode_durability, validate_mode_role,
@@ -324,13 +324,15 @@ impl Builder {
             port: self.forwarding_port,
             secret: self.secret,
             lease: self.coordinator_config.lease,
-            durability: self.durability,
-            local_reads: self.local_reads,
-            confirm_timeout: self.confirm_timeout,
-            compaction: self.compaction,
-            retention: self.retention,
-            verify_interval: self.verify_interval,
-            spool_limit: self.spool_limit,
+            settings: Settings {
+                durability: self.durability,
+                local_reads: self.local_reads,
+                confirm_timeout: self.confirm_timeout,
+                compaction: self.compaction,
+                retention: self.retention,
+                verify_interval: self.verify_interval,
+                spool_limit: self.spool_limit,
+            },
             pull_interval: self.coordinator_config.follower_pull_interval,
             wal_cap_bytes,
             open_timeout: self.open_timeout,

@@ -82,5 +82,6 @@ pub(crate) use restore::{RestoreRequest, Until};
 pub(crate) use restore_database::{RestoreOptions, restore_database};
 pub use role_events::RoleEvents;
 pub(crate) use scratch::Scratch;
+pub(crate) use shared::Settings;
 pub(crate) use survey::{Survey, survey};
 pub(crate) use verify::{VerifyOptions, verify_log};

@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 use super::clock;
 use super::confirmations::LocalReader;
 use super::events::Events;
-use super::shared::{Connections, Message, Shared, View};
+use super::shared::{Connections, Message, Settings, Shared, View};
 use crate::bucket::{Bucket, Key, Layout};
 use crate::client::Forwarder;
 use crate::election::Event;
@@ -20,8 +20,7 @@ use crate::lease_store::LeaseStore;
 use crate::server::wire::{CampaignRequest, WriteRequest};
 use crate::sqlite::Shut;
 use crate::types::{
-    Bookmark, Compaction, Durability, Error, ErrorKind, LeaseConfig, LocalReads, Monotonic, NodeId, Result,
-    Retention, Role, Statement, Status,
+    Bookmark, Error, ErrorKind, LeaseConfig, Monotonic, NodeId, Result, Role, Statement, Status,
 };
 
 /// One open database of a cluster: its threads, its tasks, its server, on a tokio runtime of its own.
@@ -56,14 +55,7 @@ pub(crate) struct NodeOptions {
     pub(crate) port: Option<u16>,
     pub(crate) secret: Option<String>,
     pub(crate) lease: Option<LeaseConfig>,
-    pub(crate) durability: Durability,
-    pub(crate) local_reads: LocalReads,
-    pub(crate) confirm_timeout: Duration,
-    pub(crate) compaction: Compaction,
-    pub(crate) retention: Retention,
-    pub(crate) verify_interval: Option<Duration>,
-    /// Bytes.
-    pub(crate) spool_limit: u64,
+    pub(crate) settings: Settings,
     pub(crate) pull_interval: Duration,
     pub(crate) wal_cap_bytes: u64,
     pub(crate) open_timeout: Duration,

@@ -13,7 +13,7 @@ use super::log::Log;
 use super::node::{Node, NodeOptions, copy_of, own_runtime};
 use super::outage::Outage;
 use super::replicator::Replicator;
-use super::shared::View;
+use super::shared::{Settings, View};
 use super::start::{FORWARD_TIMEOUT, share, start_replicator, test_injection_once};
 use crate::bucket::Bucket;
 use crate::client::Forwarder;
@@ -78,7 +78,7 @@ impl Node {
         // There is no election that a close would have to wait for.
         shared.see(|view| view.election_over = true);
         let (forwarder, released) = (Forwarder::new(None)?, watch::channel(0).1);
-        let outage = Outage::new(TTL, options.durability, forwarder.clone(), released.clone());
+        let outage = Outage::new(TTL, options.settings.durability, forwarder.clone(), released.clone());
         let replicator = start_replicator(&shared, &runtime, inbox, &options, outage)?;
         Ok(Node {
             reader: LocalReader::new(&shared),
@@ -139,13 +139,15 @@ impl ReadOnlyOptions {
             port: None,
             secret: None,
             lease: None,
-            durability: Durability::default(),
-            local_reads: LocalReads::default(),
-            confirm_timeout: Duration::ZERO,
-            compaction: Compaction::default(),
-            retention: Retention::default(),
-            verify_interval: None,
-            spool_limit: 0,
+            settings: Settings {
+                durability: Durability::default(),
+                local_reads: LocalReads::default(),
+                confirm_timeout: Duration::ZERO,
+                compaction: Compaction::default(),
+                retention: Retention::default(),
+                verify_interval: None,
+                spool_limit: 0,
+            },
             pull_interval: self.interval,
             wal_cap_bytes: timing.wal_cap_bytes,
             open_timeout: Duration::ZERO,

@@ -20,7 +20,7 @@ use super::outage::Outage;
 use super::peers::Peers;
 use super::replicator::{Replicator, State};
 use super::service::NodeService;
-use super::shared::{Message, Settings, Shared, Timing, View};
+use super::shared::{Message, Shared, Timing, View};
 use super::stamps::Stamps;
 use crate::bucket::probe;
 use crate::client::{Forwarder, advertised_address, host_name, parse_address};
@@ -93,7 +93,7 @@ impl Node {
             reader: LocalReader::new(&shared),
             shared,
             forwarder,
-            forward_timeout: FORWARD_TIMEOUT.max(options.confirm_timeout),
+            forward_timeout: FORWARD_TIMEOUT.max(options.settings.confirm_timeout),
             runtime: Some(runtime),
             replicator: Some(replicator),
             released: seen_released,
@@ -121,18 +121,10 @@ pub(super) fn share(
         node,
         address,
         timing: Timing { pull: options.pull_interval, ttl, wal_cap: options.wal_cap_bytes },
-        settings: Settings {
-            durability: options.durability,
-            local_reads: options.local_reads,
-            confirm_timeout: options.confirm_timeout,
-            compaction: options.compaction.clone(),
-            retention: options.retention.clone(),
-            verify_interval: options.verify_interval,
-            spool_limit: options.spool_limit,
-        },
+        settings: options.settings.clone(),
         events: Events::new(),
         peers: Peers::default(),
-        confirmations: Arc::new(Confirmations::new(options.confirm_timeout)),
+        confirmations: Arc::new(Confirmations::new(options.settings.confirm_timeout)),
         stamps: Stamps::new(),
         database: OnceLock::new(),
         view: watch::Sender::new(View::new()),
