@@ -28,10 +28,10 @@ test: ## All tests, against real servers that are installed and started for them
 
 lint: ## Format, clippy, documentation and scripts; warnings are errors
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --features haqlite/cli -- -D warnings
+	cargo clippy --workspace --all-targets --features haqlite/cli,haqlite/etcd,haqlite/nats -- -D warnings
 	cargo clippy --workspace --all-targets --no-default-features -- -D warnings
-	cargo clippy --package haqlite --no-default-features --features cli -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --features haqlite/cli
+	cargo clippy --package haqlite --no-default-features --features cli,testing -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --features haqlite/cli,haqlite/etcd,haqlite/nats
 	for script in $(SCRIPTS); do bash -n "$$script"; done
 	if command -v shellcheck >/dev/null; then shellcheck --shell=bash --exclude=SC2154 $(SCRIPTS); fi
 

@@ -34,8 +34,8 @@
 //! - An [`Error`] has a kind, what to do, and an [`Outcome`], what became of the write.
 //! - [`Restore`] makes a database from the bucket alone, [`Follow`] keeps a read-only copy current, [`LogTools`] shows
 //!   what the log is. The binary `haqlite` (feature `cli`) does the same from a shell.
-//! - [`bucket::Bucket`] and [`lease_store::LeaseStore`] are the ports for stores of your own; [`bucket::laws`] and
-//!   [`lease_store::laws`] are what they must keep.
+//! - [`bucket::Bucket`], [`lease_store::LeaseStore`] and [`manifest_store::ManifestStore`] are the ports for stores of
+//!   your own; `haqlite::testing` (feature `testing`) is what they must keep.
 
 #[cfg(not(unix))]
 compile_error!("haqlite needs Unix: its log capture stands on POSIX locks and shared memory");
@@ -48,10 +48,14 @@ mod database;
 mod election;
 pub mod lease_store;
 pub mod ltx;
+pub mod manifest_store;
+mod net;
 mod replication;
 mod runtime;
 mod server;
 mod sqlite;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod types;
 pub mod wal;
 

@@ -21,6 +21,8 @@ pub enum Key {
     Floor,
     /// The lease record, where the lease is kept in the bucket.
     Lease,
+    /// The manifest, where it is kept in the bucket.
+    Manifest,
     /// A file of the log that covers slots `min` to `max`. Level 0 holds the slots themselves, 9 the
     /// snapshots.
     File {
@@ -44,6 +46,9 @@ pub enum Key {
     Probe(String),
 }
 
+/// Those of which there is one.
+const FIXED: [Key; 4] = [Key::Genesis, Key::Floor, Key::Lease, Key::Manifest];
+
 impl Key {
     /// The file that is slot `txid`.
     pub fn slot(txid: Txid) -> Key {
@@ -56,6 +61,7 @@ impl Key {
             Key::Genesis => format!("{root}_genesis"),
             Key::Floor => format!("{root}_floor"),
             Key::Lease => format!("{root}_lease"),
+            Key::Manifest => format!("{root}_manifest"),
             Key::File { level, min, max } => {
                 format!(
                     "{}{:016x}-{:016x}.ltx",
@@ -87,8 +93,7 @@ impl Key {
     /// The object of a log whose key this is; `None` for any other.
     pub fn parse(key: &str, root: &str, layout: Layout) -> Option<Key> {
         let file = (0..=9).find_map(|level| Key::parse_file(key, level, root, layout));
-        let fixed =
-            || [Key::Genesis, Key::Floor, Key::Lease].into_iter().find(|k| k.path(root, layout) == key);
+        let fixed = || FIXED.into_iter().find(|k| k.path(root, layout) == key);
         let rest = key.strip_prefix(root)?;
         let facts = || {
             let (level, name) = rest.strip_prefix("_facts/")?.split_once('/')?;
@@ -126,7 +131,8 @@ mod tests {
         let (min, max) = (Txid::new(2), Txid::new(0xabc));
         for layout in [Layout::S3, Layout::Directory] {
             for root in ["", "haqlite/app/"] {
-                let mut keys = vec![Key::Genesis, Key::Floor, Key::Lease, Key::Probe("x".to_owned())];
+                let mut keys = FIXED.to_vec();
+                keys.push(Key::Probe("x".to_owned()));
                 keys.extend((0..=9).map(|level| Key::File { level, min, max }));
                 keys.extend((1..=9).map(|level| Key::Facts { level, min, max }));
                 for key in keys {

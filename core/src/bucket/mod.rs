@@ -10,7 +10,8 @@ mod directory_list;
 mod faulty;
 mod join;
 mod key;
-pub mod laws;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod laws;
 mod memory;
 mod probe;
 #[cfg(feature = "s3")]

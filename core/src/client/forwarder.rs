@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Body, Client, StatusCode, redirect, retry};
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Body, Client, StatusCode};
 
+use crate::net::http_client;
 use crate::server::wire::{
     self, CampaignRequest, FILE, FollowRequest, FollowResponse, JSON, LookUpRequest, LookUpResponse,
     ProveRequest, QueryRequest, RelayRequest, RelayResponse, WriteRequest, WriteResponse, path,
@@ -18,15 +19,6 @@ use crate::server::{MAX_ANSWER_BYTES, MAX_REQUEST_BYTES, Secret};
 use crate::types::{Error, ErrorKind, Outcome, Result, Rows};
 
 use super::{SendError, parse_address};
-
-/// How long it may take until a connection stands.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Well below the time after which a server closes an idle connection, so that a request rarely meets a
-/// connection that is just being closed.
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
-
-const POOL_CONNECTIONS_PER_NODE: usize = 32;
 
 /// Sends requests to other nodes. Each call is one try: nothing is repeated, redirected or sent through a
 /// proxy. (A request that found its pooled connection closed before the first byte went out is put on a
@@ -40,27 +32,7 @@ impl Forwarder {
     /// A forwarder that shows this secret, if any. Its connections belong to the tokio runtime on which it
     /// is used.
     pub(crate) fn new(secret: Option<&Secret>) -> Result<Forwarder> {
-        let mut headers = HeaderMap::new();
-        if let Some(secret) = secret {
-            let mut value = HeaderValue::from_str(&format!("Bearer {}", secret.expose()))
-                .expect("BUG: a secret has only characters that a header may have");
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-        }
-        let client = Client::builder()
-            .default_headers(headers)
-            .user_agent(concat!("haqlite/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-            .pool_max_idle_per_host(POOL_CONNECTIONS_PER_NODE)
-            .redirect(redirect::Policy::none())
-            .retry(retry::never())
-            .no_proxy()
-            .http1_only()
-            .build()
-            .map_err(|error| {
-                Error::new(ErrorKind::Internal, "the HTTP client cannot be made").with_source(error)
-            })?;
+        let client = http_client(secret.map(Secret::expose))?;
         Ok(Forwarder { client })
     }
 

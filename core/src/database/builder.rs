@@ -7,7 +7,8 @@ use super::node_engine::NodeEngine;
 use super::store_url::{Stores, open_stores};
 use crate::bucket::{Bucket, S3Credentials};
 use crate::lease_store::LeaseStore;
-use crate::runtime::{Node, NodeOptions, Settings, lease_key, run_blocking};
+use crate::manifest_store::{ManifestPlace, ManifestStore};
+use crate::runtime::{Node, NodeOptions, Settings, lease_key, manifest_key, run_blocking};
 use crate::types::{
     Compaction, CoordinatorConfig, Durability, Error, ErrorKind, HaMode, LocalReads, NodeId, Result,
     Retention, Role, validate_mode_durability, validate_mode_role,
@@ -31,6 +32,7 @@ pub struct Builder {
     pub(super) storage: Option<Arc<dyn Bucket>>,
     pub(super) storage_url: Option<String>,
     pub(super) lease_store: Option<Arc<dyn LeaseStore>>,
+    manifest_store: Option<Arc<dyn ManifestStore>>,
     pub(super) lease_url: Option<String>,
     pub(super) not_built: Option<&'static str>,
     db_name: Option<String>,
@@ -63,6 +65,7 @@ impl Builder {
             storage: None,
             storage_url: None,
             lease_store: None,
+            manifest_store: None,
             lease_url: None,
             not_built: None,
             db_name: None,
@@ -110,6 +113,12 @@ impl Builder {
     /// Keeps the lease in this store.
     pub fn lease_store(mut self, store: impl LeaseStore) -> Builder {
         self.lease_store = Some(Arc::new(store));
+        self
+    }
+
+    /// Keeps the manifest in this store.
+    pub fn manifest_store(mut self, store: impl ManifestStore) -> Builder {
+        self.manifest_store = Some(Arc::new(store));
         self
     }
 
@@ -309,6 +318,8 @@ impl Builder {
         };
         let root = format!("{}{}{name}/", stores.root, self.prefix);
         let default_key = lease_key(&root, stores.bucket.layout());
+        let key = manifest_key(&root, stores.bucket.layout());
+        let manifest = self.manifest_store.map(|store| ManifestPlace { store, key });
         Ok(NodeOptions {
             path: path.to_path_buf(),
             schema: schema.to_owned(),
@@ -318,6 +329,7 @@ impl Builder {
             bucket: stores.bucket,
             root,
             lease_store: stores.lease,
+            manifest,
             role: self.role,
             instance_id: self.instance_id,
             address: self.address,

@@ -1,7 +1,8 @@
 //! The port to the register that the lease is kept in, and its adapters.
 
 mod bucket;
-pub mod laws;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod laws;
 mod memory;
 
 use async_trait::async_trait;
@@ -22,6 +23,11 @@ pub trait LeaseStore: Send + Sync + 'static {
 
     /// What is at `key`, with its version; `None` if nothing ever was.
     async fn read(&self, key: &str) -> Result<Option<Register>>;
+
+    /// Whether a read sees every write that finished before it began, whatever happens to the store's servers.
+    fn reads_are_linearizable(&self) -> bool {
+        true
+    }
 
     /// Stores `body` if there is nothing at `key`.
     async fn create(&self, key: &str, body: &[u8]) -> Result<Swap>;
@@ -67,6 +73,9 @@ impl<T: LeaseStore + ?Sized> LeaseStore for Arc<T> {
     }
     async fn read(&self, key: &str) -> Result<Option<Register>> {
         (**self).read(key).await
+    }
+    fn reads_are_linearizable(&self) -> bool {
+        (**self).reads_are_linearizable()
     }
     async fn create(&self, key: &str, body: &[u8]) -> Result<Swap> {
         (**self).create(key, body).await

@@ -76,7 +76,7 @@ pub(crate) use end_request::EndRequest;
 pub use events::Subscription;
 pub(crate) use forward::moved_away;
 pub(crate) use log::Log;
-pub(crate) use node::{Node, NodeOptions, lease_key};
+pub(crate) use node::{Node, NodeOptions, lease_key, manifest_key};
 pub(crate) use read_only::{ReadOnlyOptions, ReadOnlyView, meet};
 pub(crate) use restore::{RestoreRequest, Until};
 pub(crate) use restore_database::{RestoreOptions, restore_database};

@@ -17,6 +17,7 @@ use crate::bucket::{Bucket, Key, Layout};
 use crate::client::Forwarder;
 use crate::election::Event;
 use crate::lease_store::LeaseStore;
+use crate::manifest_store::ManifestPlace;
 use crate::server::wire::{CampaignRequest, WriteRequest};
 use crate::sqlite::Shut;
 use crate::types::{
@@ -48,6 +49,9 @@ pub(crate) struct NodeOptions {
     pub(crate) lease_store: Arc<dyn LeaseStore>,
     /// The lease's key in its store.
     pub(crate) lease_key: String,
+    /// Where the log's manifest is, if there is one.
+    #[expect(dead_code, reason = "the next commits use it")]
+    pub(crate) manifest: Option<ManifestPlace>,
     pub(crate) role: Option<Role>,
     pub(crate) instance_id: Option<NodeId>,
     pub(crate) address: Option<String>,
@@ -390,4 +394,9 @@ pub(super) fn copy_of(error: &Error) -> Error {
 /// The lease's key, where the lease is kept in the log's bucket.
 pub(crate) fn lease_key(root: &str, layout: Layout) -> String {
     Key::Lease.path(root, layout)
+}
+
+/// The manifest's key, in whichever store it is.
+pub(crate) fn manifest_key(root: &str, layout: Layout) -> String {
+    Key::Manifest.path(root, layout)
 }

@@ -132,6 +132,7 @@ impl ReadOnlyOptions {
             root: self.root.clone(),
             // Never asked: there is no lease task.
             lease_store: Arc::new(MemoryLeaseStore::new()),
+            manifest: None,
             lease_key: String::new(),
             role: Some(Role::Follower),
             instance_id: None,

@@ -1,8 +1,8 @@
 //! What a bucket in a folder promises beyond the laws.
 
 use haqlite::ErrorKind;
-use haqlite::bucket::laws::laws;
 use haqlite::bucket::{Body, Bucket, DirectoryBucket, Key, Put, PutMode, PutOptions, Range, Version};
+use haqlite::testing::bucket_laws as laws;
 use haqlite::types::Txid;
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -8,11 +8,12 @@ mod faults;
 mod s3;
 mod url;
 
-use haqlite::bucket::laws::laws;
 use haqlite::bucket::{
     Body, Bucket, DirectoryBucket, Layout, MemoryBucket, PutMode, PutOptions, Range, probe,
 };
-use haqlite::lease_store::{BucketLeaseStore, LeaseStore, MemoryLeaseStore, laws as lease};
+use haqlite::lease_store::{BucketLeaseStore, LeaseStore, MemoryLeaseStore};
+use haqlite::testing::bucket_laws as laws;
+use haqlite::testing::{lease_store_laws, lease_store_watch_laws};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -37,15 +38,15 @@ async fn a_directory_keeps_the_laws() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lease_in_memory_keeps_the_laws() {
     let store = MemoryLeaseStore::new();
-    lease::laws(&store, "root/").await;
-    lease::watch_laws(&store, "root/").await;
+    lease_store_laws(&store, "root/").await;
+    lease_store_watch_laws(&store, "root/").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_in_a_bucket_in_memory_keeps_the_laws() {
     let store = BucketLeaseStore::new(MemoryBucket::new()).watching(Duration::from_millis(20));
-    lease::laws(&store, "root/").await;
-    lease::watch_laws(&store, "root/").await;
+    lease_store_laws(&store, "root/").await;
+    lease_store_watch_laws(&store, "root/").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,8 +54,8 @@ async fn a_lease_in_a_directory_keeps_the_laws() {
     let folder = tempfile::tempdir().unwrap();
     let bucket = DirectoryBucket::open(folder.path()).unwrap();
     let store = BucketLeaseStore::new(bucket).watching(Duration::from_millis(20));
-    lease::laws(&store, "root/").await;
-    lease::watch_laws(&store, "root/").await;
+    lease_store_laws(&store, "root/").await;
+    lease_store_watch_laws(&store, "root/").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,12 +3,13 @@
 
 use bytes::Bytes;
 use haqlite::ErrorKind;
-use haqlite::bucket::laws::laws;
 use haqlite::bucket::{
     Body, Bucket, Key, Opened, Put, PutMode, PutOptions, Range, S3Bucket, S3Credentials, S3Options,
     UrlOptions, open_url, probe,
 };
-use haqlite::lease_store::{BucketLeaseStore, laws as lease};
+use haqlite::lease_store::BucketLeaseStore;
+use haqlite::testing::bucket_laws as laws;
+use haqlite::testing::lease_store_laws;
 use haqlite::types::Txid;
 
 const SEAWEED: &str = "HAQLITE_TEST_S3_SEAWEED";
@@ -27,12 +28,12 @@ async fn moto_keeps_the_laws() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_in_seaweedfs_keeps_the_laws() {
-    lease::laws(&BucketLeaseStore::new(bucket(SEAWEED).await), &fresh_root()).await;
+    lease_store_laws(&BucketLeaseStore::new(bucket(SEAWEED).await), &fresh_root()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_in_moto_keeps_the_laws() {
-    lease::laws(&BucketLeaseStore::new(bucket(MOTO).await), &fresh_root()).await;
+    lease_store_laws(&BucketLeaseStore::new(bucket(MOTO).await), &fresh_root()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
