@@ -1,4 +1,5 @@
 #![allow(dead_code, reason = "not every set of features uses all of it")]
+#![allow(clippy::disallowed_methods, reason = "tests wait in real time")]
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
