@@ -94,7 +94,12 @@ pub async fn open_url(url: &str, options: &UrlOptions) -> Result<Opened> {
 }
 
 pub(super) fn unknown(scheme: &str) -> Error {
-    invalid(format!("a bucket cannot be opened by {scheme}:; use {FORMS}"))
+    // The text may be anything, also a secret: only what looks like a scheme is shown.
+    let is_word = scheme.len() <= 8 && scheme.bytes().all(|byte| byte.is_ascii_lowercase());
+    invalid(match is_word {
+        true => format!("a bucket cannot be opened by {scheme}:; use {FORMS}"),
+        false => format!("this is no URL of a bucket; use {FORMS}"),
+    })
 }
 
 pub(super) fn parse(url: &str) -> Result<Url> {
