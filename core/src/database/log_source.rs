@@ -43,7 +43,6 @@ pub(crate) struct LogPlace {
     /// Empty, or ending in a slash.
     pub(crate) root: String,
     /// Where its manifest is, if it has one.
-    #[expect(dead_code, reason = "no tool reads the manifest yet")]
     pub(crate) manifest: Option<ManifestPlace>,
 }
 
