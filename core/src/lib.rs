@@ -31,6 +31,8 @@
 //!   cluster.
 //! - A write that returned is committed on the leader; [`HaQLite::wait_durable`] waits until the bucket has it, and in
 //!   [`Durability::Cloud`] every write does. [`Durability`] says what can be lost otherwise.
+//! - The lease can be elsewhere than the log, and a manifest can wake followers: [`Builder::lease_url`],
+//!   [`Builder::manifest_url`], or `HAQLITE_LEASE_URL` and `HAQLITE_MANIFEST_URL`.
 //! - An [`Error`] has a kind, what to do, and an [`Outcome`], what became of the write.
 //! - [`Restore`] makes a database from the bucket alone, [`Follow`] keeps a read-only copy current, [`LogTools`] shows
 //!   what the log is. The binary `haqlite` (feature `cli`) does the same from a shell.

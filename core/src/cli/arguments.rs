@@ -64,6 +64,9 @@ pub(super) struct LogArguments {
     /// The S3 region [default: AWS_REGION, AWS_DEFAULT_REGION, the profile]
     #[arg(long)]
     pub(super) region: Option<String>,
+    /// Where the log's manifest is, if it has one [default: HAQLITE_MANIFEST_URL]
+    #[arg(long, value_name = "URL")]
+    pub(super) manifest: Option<String>,
 }
 
 #[derive(Args)]

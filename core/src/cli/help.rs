@@ -102,7 +102,7 @@ Examples:
   haqlite explain s3://my-bucket --name my
   haqlite explain s3://my-bucket/haqlite/my --bare --endpoint http://127.0.0.1:9000 --json
 
-Nothing is asked of the bucket.
+Nothing is asked of the bucket. Where the lease is (HAQLITE_LEASE_URL) only nodes need to know.
 
-JSON: {\"url\", \"name\", \"prefix\", \"endpoint\", \"region\": {\"value\", \"from\"}, \"credentials\": {\"present\", \"from\"},
-\"scheme\", \"bucket\", \"root\", \"layout\", \"first_slot\"}";
+JSON: {\"url\", \"name\", \"prefix\", \"endpoint\", \"region\": {\"value\", \"from\"}, \"lease\", \"manifest\":
+{\"value\", \"from\", \"key\"}, \"credentials\": {\"present\", \"from\"}, \"scheme\", \"bucket\", \"root\", \"layout\", \"first_slot\"}";

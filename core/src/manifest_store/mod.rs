@@ -54,7 +54,6 @@ pub trait ManifestStore: Send + Sync + 'static {
 
 /// Where the manifest of a log is.
 #[derive(Clone)]
-#[expect(dead_code, reason = "the next commits use it")]
 pub(crate) struct ManifestPlace {
     /// The store.
     pub(crate) store: Arc<dyn ManifestStore>,

@@ -1,8 +1,10 @@
 //! The one way to speak HTTP and TLS: every client and every server of this crate is made here.
 
 mod client;
+mod masked;
 mod tls;
 
 pub(crate) use client::http_client;
+pub(crate) use masked::masked;
 #[cfg(feature = "nats")]
 pub(crate) use tls::client_tls;

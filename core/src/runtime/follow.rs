@@ -37,6 +37,7 @@ impl Replicator {
     /// One look at the log: what is new is applied. Failures are reported and tried again.
     pub(super) fn look(&mut self) {
         self.unreadable = false;
+        self.shared.told.looks();
         self.next_look = clock::now() + self.shared.timing.pull;
         let prove = !self.shared.view.borrow().caught_up || self.looks.is_multiple_of(PROVE_EVERY);
         self.looks = self.looks.wrapping_add(1);
@@ -47,6 +48,7 @@ impl Replicator {
         match result.or_else(|error| self.pass_damage(error)) {
             Ok(()) => {
                 self.doubts = 0;
+                self.next_look = self.next_look + super::manifest_hint::spared(&self.shared);
                 self.shared.recovered();
             }
             Err(error) => self.failed(error),

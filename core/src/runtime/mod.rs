@@ -32,6 +32,7 @@ mod lease;
 mod local_files;
 mod log;
 mod lookup;
+mod manifest_hint;
 mod moments;
 mod node;
 mod object_reader;
