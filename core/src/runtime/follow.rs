@@ -11,7 +11,7 @@ use super::rewind::Save;
 use super::settle::Standing;
 use super::spool::Spool;
 use crate::ltx::Decoder;
-use crate::replication::{CatchUp, CatchUpEffect, CatchUpEvent};
+use crate::replication::{CatchUp, CatchUpEffect, CatchUpEvent, Plight, covers};
 use crate::sqlite::CheckpointProgress;
 use crate::types::{Error, ErrorKind, Event, Params, Position, Result, Txid};
 
@@ -25,6 +25,9 @@ const LIST_EVERY: u32 = 64;
 /// So many looks in a row must find the log damaged before the node stops for good.
 const MOST_DOUBTS: u32 = 3;
 
+/// Who waits for the leader to cover a slot looks so many times less often.
+const HOPEFUL: u32 = 4;
+
 /// How the frames beyond the boundary stand after they were judged.
 pub(super) enum Settled {
     /// There are none.
@@ -36,7 +39,7 @@ pub(super) enum Settled {
 impl Replicator {
     /// One look at the log: what is new is applied. Failures are reported and tried again.
     pub(super) fn look(&mut self) {
-        self.unreadable = false;
+        self.unreadable = None;
         self.next_look = clock::now() + self.shared.timing.pull;
         let prove = !self.shared.view.borrow().caught_up || self.looks.is_multiple_of(PROVE_EVERY);
         self.looks = self.looks.wrapping_add(1);
@@ -46,23 +49,40 @@ impl Replicator {
         };
         match result.or_else(|error| self.pass_damage(error)) {
             Ok(()) => {
-                self.doubts = 0;
+                self.readable();
                 self.shared.recovered();
             }
             Err(error) => self.failed(error),
         }
     }
 
+    /// The log could be read.
+    pub(super) fn readable(&mut self) {
+        self.doubts = 0;
+        self.shared.see(|view| view.plight = None);
+    }
+
     /// A slot after this node's position is damaged, look after look: nobody makes it anew, but a compacted file
     /// or a snapshot may cover it. If so, this node is now beyond it. Otherwise the error, or why that cannot be
-    /// told.
+    /// told; and the leader is told, who may be beyond the slot and can cover it.
     pub(super) fn pass_damage(&mut self, error: Error) -> Result<()> {
-        if !std::mem::take(&mut self.unreadable) || self.doubts + 1 < MOST_DOUBTS {
+        let Some(slot) = self.unreadable.take() else { return Err(error) };
+        let now = clock::now();
+        self.shared.see(|view| {
+            let known = view.plight.filter(|plight| plight.slot == slot);
+            view.plight = known.or(Some(Plight { slot, since: now, answer: None }));
+        });
+        if self.doubts + 1 < MOST_DOUBTS {
             return Err(error);
         }
         let before = self.replica()?.boundary().position;
         // Whether the slot is our own cannot be told from its bytes.
         if self.replica()?.has_frames_beyond()? {
+            return Err(error);
+        }
+        let mut files = self.wait(self.shared.log.list())?;
+        files.retain(|file| file.level > 0);
+        if !covers(&files, slot) {
             return Err(error);
         }
         match self.rebuild(Save::Nothing) {
@@ -83,8 +103,8 @@ impl Replicator {
     }
 
     /// Notes that a slot was there and cannot be read.
-    fn spoiled(&mut self, error: Error) -> Error {
-        self.unreadable = error.kind() == ErrorKind::Corrupt;
+    fn spoiled(&mut self, slot: Txid, error: Error) -> Error {
+        self.unreadable = Some(slot).filter(|_| error.kind() == ErrorKind::Corrupt);
         error
     }
 
@@ -117,7 +137,7 @@ impl Replicator {
             }
             next = match effect {
                 CatchUpEffect::Fetch(txid) => match self.fetch_slot(txid) {
-                    Err(error) => return Err(self.keep_what_is_sure(&slots, error)),
+                    Err(error) => return Err(self.keep_what_is_sure(&slots, txid, error)),
                     Ok(Some(slot)) if slot.facts.is_foreign_tool() => {
                         self.take_foreign_slots()?;
                         return self.catch_up(prove);
@@ -130,7 +150,7 @@ impl Replicator {
                     Ok(None) => reader.handle(CatchUpEvent::Missing)?,
                 },
                 CatchUpEffect::Apply(_) => {
-                    self.apply(&slots).map_err(|error| self.spoiled(error))?;
+                    self.apply(&slots).map_err(|error| self.spoiled(first_damaged(&slots), error))?;
                     slots.clear();
                     reader.handle(CatchUpEvent::Applied)?
                 }
@@ -161,12 +181,15 @@ impl Replicator {
 
     /// Applies what was read before a read failed, or reads that fail now and then would hold up a follower for
     /// ever. But nothing from the first slot of an epoch on: for that the floor was not read yet.
-    fn keep_what_is_sure(&mut self, slots: &[SlotFile], error: Error) -> Error {
+    fn keep_what_is_sure(&mut self, slots: &[SlotFile], unread: Txid, error: Error) -> Error {
         let applied = self.replica().map(|replica| replica.boundary().position.epoch).and_then(|epoch| {
             let sure = slots.iter().take_while(|slot| slot.facts.epoch == epoch).count();
             self.apply(&slots[..sure])
         });
-        self.spoiled(applied.err().unwrap_or(error))
+        match applied {
+            Ok(()) => self.spoiled(unread, error),
+            Err(error) => self.spoiled(first_damaged(slots), error),
+        }
     }
 
     /// Tells that the log has all that this node has.
@@ -214,7 +237,7 @@ impl Replicator {
         }
         self.verified = None;
         let message = format!("slot {next} is missing from the log, and slot {beyond} is there");
-        Err(self.spoiled(Error::corrupt(message)))
+        Err(self.spoiled(next, Error::corrupt(message)))
     }
 
     /// Judges the frames beyond the boundary until they are accounted for, or are our own tail at the end
@@ -457,16 +480,31 @@ impl Replicator {
             // So that the next look proves the end of the log again, instead of finding nothing new.
             self.shared.see(|view| view.caught_up = false);
         }
-        if final_kind && (self.doubts >= MOST_DOUBTS || error.kind() != ErrorKind::Corrupt) {
+        let enough = self.doubts >= MOST_DOUBTS || error.kind() != ErrorKind::Corrupt;
+        let pause = self.shared.timing.pull.max(Duration::from_millis(100));
+        if final_kind && enough && !self.has_hope() {
             self.state = State::Stopped;
             self.shared.stop(error);
         } else {
             self.shared.degraded(&error);
-            self.next_look = clock::now() + self.shared.timing.pull.max(Duration::from_millis(100));
+            self.next_look = clock::now() + pause * if enough { HOPEFUL } else { 1 };
         }
+    }
+
+    /// Whether the leader may yet cover the slot that this node cannot read.
+    fn has_hope(&self) -> bool {
+        let view = self.shared.view.borrow();
+        view.plight.is_some_and(|plight| plight.has_hope(view.leader.is_some(), clock::now()))
     }
 
     pub(super) fn files(&self) -> &Arc<LocalFiles> {
         &self.shared.files
     }
+}
+
+/// The first of slots that cannot all be read to their ends; there is one.
+fn first_damaged(slots: &[SlotFile]) -> Txid {
+    let whole = |slot: &&SlotFile| slot.body.reader().and_then(|body| Decoder::new(body)?.finish()).is_ok();
+    let damaged = slots.iter().find(|slot| !whole(slot)).or(slots.first());
+    damaged.map_or(Txid::ZERO, |slot| slot.facts.txid)
 }
