@@ -6,12 +6,13 @@ use std::time::Duration;
 use super::clock;
 use super::local_files::LocalFiles;
 use super::log::SlotFile;
+use super::pass_damage::first_damaged;
 use super::replicator::{Replicator, State};
 use super::rewind::Save;
 use super::settle::Standing;
 use super::spool::Spool;
 use crate::ltx::Decoder;
-use crate::replication::{CatchUp, CatchUpEffect, CatchUpEvent, Plight, covers};
+use crate::replication::{CatchUp, CatchUpEffect, CatchUpEvent};
 use crate::sqlite::CheckpointProgress;
 use crate::types::{Error, ErrorKind, Event, Params, Position, Result, Txid};
 
@@ -21,12 +22,6 @@ const GROUP_BYTES: u64 = 16 << 20;
 const PROVE_EVERY: u32 = 16;
 /// Every so many looks that find nothing, a listing is asked whether there is something behind a hole.
 const LIST_EVERY: u32 = 64;
-
-/// So many looks in a row must find the log damaged before the node stops for good.
-const MOST_DOUBTS: u32 = 3;
-
-/// Who waits for the leader to cover a slot looks so many times less often.
-const HOPEFUL: u32 = 4;
 
 /// How the frames beyond the boundary stand after they were judged.
 pub(super) enum Settled {
@@ -54,58 +49,6 @@ impl Replicator {
             }
             Err(error) => self.failed(error),
         }
-    }
-
-    /// The log could be read.
-    pub(super) fn readable(&mut self) {
-        self.doubts = 0;
-        self.shared.see(|view| view.plight = None);
-    }
-
-    /// A slot after this node's position is damaged, look after look: nobody makes it anew, but a compacted file
-    /// or a snapshot may cover it. If so, this node is now beyond it. Otherwise the error, or why that cannot be
-    /// told; and the leader is told, who may be beyond the slot and can cover it.
-    pub(super) fn pass_damage(&mut self, error: Error) -> Result<()> {
-        let Some(slot) = self.unreadable.take() else { return Err(error) };
-        let now = clock::now();
-        self.shared.see(|view| {
-            let known = view.plight.filter(|plight| plight.slot == slot);
-            view.plight = known.or(Some(Plight { slot, since: now, answer: None }));
-        });
-        if self.doubts + 1 < MOST_DOUBTS {
-            return Err(error);
-        }
-        let before = self.replica()?.boundary().position;
-        // Whether the slot is our own cannot be told from its bytes.
-        if self.replica()?.has_frames_beyond()? {
-            return Err(error);
-        }
-        let mut files = self.wait(self.shared.log.list())?;
-        files.retain(|file| file.level > 0);
-        if !covers(&files, slot) {
-            return Err(error);
-        }
-        match self.rebuild(Save::Nothing) {
-            Ok(()) => {}
-            Err(other) if other.kind() == ErrorKind::Corrupt => return Err(error),
-            Err(other) => return Err(other),
-        }
-        let after = self.replica()?.boundary().position;
-        if after.txid == before.txid {
-            return Err(error);
-        }
-        tracing::warn!(
-            from = before.txid.get(),
-            to = after.txid.get(),
-            "went past damage of the log: {error}"
-        );
-        Ok(())
-    }
-
-    /// Notes that a slot was there and cannot be read.
-    fn spoiled(&mut self, slot: Txid, error: Error) -> Error {
-        self.unreadable = Some(slot).filter(|_| error.kind() == ErrorKind::Corrupt);
-        error
     }
 
     /// Reads the log to its end and applies it. With `prove`, gives the end that the floor has proven.
@@ -145,12 +88,15 @@ impl Replicator {
                     Ok(Some(slot)) => {
                         let found = CatchUpEvent::Found(slot.facts, slot.body.size());
                         slots.push(slot);
-                        reader.handle(found)?
+                        reader.handle(found).map_err(|error| match first_damaged(&slots) {
+                            Some(damaged) => self.spoiled(damaged, error),
+                            None => error,
+                        })?
                     }
                     Ok(None) => reader.handle(CatchUpEvent::Missing)?,
                 },
                 CatchUpEffect::Apply(_) => {
-                    self.apply(&slots).map_err(|error| self.spoiled(first_damaged(&slots), error))?;
+                    self.apply(&slots).map_err(|error| self.not_applied(&slots, error))?;
                     slots.clear();
                     reader.handle(CatchUpEvent::Applied)?
                 }
@@ -188,7 +134,7 @@ impl Replicator {
         });
         match applied {
             Ok(()) => self.spoiled(unread, error),
-            Err(error) => self.spoiled(first_damaged(slots), error),
+            Err(error) => self.not_applied(slots, error),
         }
     }
 
@@ -460,51 +406,7 @@ impl Replicator {
         rows.map(|rows| rows.iter().filter_map(|row| row.get(0).ok()).collect()).unwrap_or_default()
     }
 
-    /// Notes a failure of following. What more time may mend is tried again; the rest stops the node.
-    pub(super) fn failed(&mut self, error: Error) {
-        if self.shared.is_closing() {
-            // What a close cuts short is no trouble.
-            return;
-        }
-        let final_kind = matches!(
-            error.kind(),
-            ErrorKind::Corrupt
-                | ErrorKind::ForeignDatabase
-                | ErrorKind::Internal
-                | ErrorKind::InvalidConfig
-                | ErrorKind::NotImplemented
-        );
-        // What a stale listing shows, or a read that was cut short, is gone at the next look.
-        self.doubts = if final_kind { self.doubts + 1 } else { 0 };
-        if final_kind {
-            // So that the next look proves the end of the log again, instead of finding nothing new.
-            self.shared.see(|view| view.caught_up = false);
-        }
-        let enough = self.doubts >= MOST_DOUBTS || error.kind() != ErrorKind::Corrupt;
-        let pause = self.shared.timing.pull.max(Duration::from_millis(100));
-        if final_kind && enough && !self.has_hope() {
-            self.state = State::Stopped;
-            self.shared.stop(error);
-        } else {
-            self.shared.degraded(&error);
-            self.next_look = clock::now() + pause * if enough { HOPEFUL } else { 1 };
-        }
-    }
-
-    /// Whether the leader may yet cover the slot that this node cannot read.
-    fn has_hope(&self) -> bool {
-        let view = self.shared.view.borrow();
-        view.plight.is_some_and(|plight| plight.has_hope(view.leader.is_some(), clock::now()))
-    }
-
     pub(super) fn files(&self) -> &Arc<LocalFiles> {
         &self.shared.files
     }
-}
-
-/// The first of slots that cannot all be read to their ends; there is one.
-fn first_damaged(slots: &[SlotFile]) -> Txid {
-    let whole = |slot: &&SlotFile| slot.body.reader().and_then(|body| Decoder::new(body)?.finish()).is_ok();
-    let damaged = slots.iter().find(|slot| !whole(slot)).or(slots.first());
-    damaged.map_or(Txid::ZERO, |slot| slot.facts.txid)
 }

@@ -53,9 +53,14 @@ impl Keeper {
         Keeper { own: Some(Box::new(own)), before, ..self }
     }
 
-    /// Whether all slots that it was told of are known to it.
+    /// Whether the next slot makes something due: all slots that it was told of are known to it, or this node is
+    /// not yet beyond one that cannot be read.
     pub(super) fn waits_for_slots(&self) -> bool {
-        self.known.as_ref().is_some_and(|known| known.unlisted_since_ms.is_none())
+        let makes_snapshots = self.compaction.snapshots.is_some();
+        self.known.as_ref().is_some_and(|known| {
+            known.unlisted_since_ms.is_none()
+                || (makes_snapshots && self.barred.uncovered(&known.files, true).is_some())
+        })
     }
 
     /// Does the one thing that it is time for, on a log whose slots up to `confirmed` are confirmed, at a time

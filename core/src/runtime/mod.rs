@@ -43,6 +43,7 @@ mod outage;
 mod own_snapshot;
 mod owners;
 mod page_writer;
+mod pass_damage;
 mod patience;
 mod peers;
 mod promote;

@@ -33,7 +33,6 @@ fn keep(world: &World, keeper: &mut Keeper) {
             Ok(Next::At(_) | Next::Idle) => return,
             Ok(Next::Now(chore)) => panic!("{chore:?} is not done"),
             Err(error) => {
-                if std::env::var_os("SHOW").is_some() { eprintln!("at {}: {error}", world.end()); }
                 failures += 1;
                 assert!(failures < 4, "{error}");
             }
@@ -138,10 +137,7 @@ fn without_a_database_or_without_snapshots_an_adopted_log_stays_as_it_is() {
     // The tools go on where a snapshot of ours covers the other's files.
     assert!(matches!(publish(&world).unwrap(), OwnSnapshot::Made(_)));
     world.write(&[(1, 1)], 4);
-    assert_eq!(
-        world.compact(1).unwrap().map(|f| (f.min, f.max)),
-        Some((txid(13), txid(world.end())))
-    );
+    assert_eq!(world.compact(1).unwrap().map(|f| (f.min, f.max)), Some((txid(13), txid(world.end()))));
     assert_eq!(world.snapshot().unwrap().map(|f| f.max), Some(txid(world.end())));
     world.check(true);
 }
