@@ -55,10 +55,13 @@ async fn every_message_crosses_the_wire() {
         session: SessionId::from_bytes([9; 16]),
         address: "http://b:1".into(),
         position,
+        successor: true,
+        unreadable: Some(Txid::new(7)),
     };
     let heard = forwarder.follow(&node.address, &follow, TIMEOUT).await.unwrap();
     assert_eq!(*service.follows.lock(), [follow]);
     assert_eq!((heard.role, heard.confirmed.txid), (Role::Leader, Txid::new(u64::MAX)));
+    assert!(heard.covers);
 
     let campaign = CampaignRequest { epoch: Epoch::new(4).unwrap(), from: NodeId::new("a") };
     forwarder.campaign(&node.address, &campaign, TIMEOUT).await.unwrap();

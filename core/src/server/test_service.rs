@@ -98,6 +98,7 @@ impl Service for TestService {
             epoch: Epoch::new(4).unwrap(),
             leader: Some("http://a:1".into()),
             confirmed: Position { txid: confirmed.txid.next(), ..confirmed },
+            covers: true,
         })
     }
 

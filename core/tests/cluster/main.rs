@@ -6,6 +6,7 @@
 mod basics;
 mod checkpoint;
 mod cloud;
+mod damaged_slots;
 mod followers;
 mod lease_faults;
 mod life_cycle;

@@ -62,6 +62,10 @@ pub(crate) struct FollowRequest {
     pub(crate) address: String,
     /// How far it has applied the log.
     pub(crate) position: Position,
+    /// Whether it could lead; so it is taken if nothing is said.
+    pub(crate) successor: bool,
+    /// The slot that it cannot read, if there is one.
+    pub(crate) unreadable: Option<Txid>,
 }
 
 /// What the node that was asked says of itself, whether it leads or not.
@@ -77,6 +81,8 @@ pub(crate) struct FollowResponse {
     pub(crate) leader: Option<String>,
     /// The newest slot that it knows to be confirmed.
     pub(crate) confirmed: Position,
+    /// Whether it sees to it that a snapshot covers the slot that the asker cannot read.
+    pub(crate) covers: bool,
 }
 
 /// The leader that hands over tells its successor to take the lease, which it has released.
@@ -190,6 +196,8 @@ impl FollowRequest {
             session: self.session.to_string(),
             address: self.address.clone(),
             position: WirePosition::from(&self.position),
+            successor: Some(self.successor),
+            unreadable: self.unreadable.map(Txid::get),
         })
     }
 
@@ -201,6 +209,8 @@ impl FollowRequest {
                 .ok_or_else(|| invalid(format!("{:?} is not a session", wire.session)))?,
             address: wire.address,
             position: wire.position.into_position()?,
+            successor: wire.successor.unwrap_or(true),
+            unreadable: wire.unreadable.map(Txid::new),
         })
     }
 }
@@ -213,6 +223,7 @@ impl FollowResponse {
             epoch: self.epoch.get(),
             leader: self.leader.clone(),
             confirmed: WirePosition::from(&self.confirmed),
+            covers: self.covers,
         })
     }
 
@@ -224,6 +235,7 @@ impl FollowResponse {
             epoch: epoch(wire.epoch)?,
             leader: wire.leader,
             confirmed: wire.confirmed.into_position()?,
+            covers: wire.covers,
         })
     }
 }
@@ -390,6 +402,9 @@ struct WireFollowRequest {
     session: String,
     address: String,
     position: WirePosition,
+    successor: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unreadable: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -399,6 +414,8 @@ struct WireFollowResponse {
     epoch: u64,
     leader: Option<String>,
     confirmed: WirePosition,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    covers: bool,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -132,15 +132,18 @@ proptest! {
         position in position(),
         epoch in 0..=Epoch::MAX.get(),
         leader in proptest::option::of(any::<String>()),
+        unreadable in proptest::option::of(any::<u64>()),
+        yes in any::<bool>(),
     ) {
+        let (unreadable, successor, covers) = (unreadable.map(Txid::new), yes, yes);
         let node_id = NodeId::new(node);
         let epoch = Epoch::new(epoch).unwrap();
         let session = SessionId::from_bytes(session);
-        let sent = FollowRequest { node_id: node_id.clone(), session, address, position };
+        let sent = FollowRequest { node_id: node_id.clone(), session, address, position, successor, unreadable };
         prop_assert_eq!(FollowRequest::from_json(&sent.to_json()).unwrap(), sent);
         for role in [Role::Leader, Role::Follower, Role::Client, Role::LatentWriter] {
             let node_id = node_id.clone();
-            let sent = FollowResponse { node_id, role, epoch, leader: leader.clone(), confirmed: position };
+            let sent = FollowResponse { node_id, role, epoch, leader: leader.clone(), confirmed: position, covers };
             prop_assert_eq!(FollowResponse::from_json(&sent.to_json()).unwrap(), sent);
         }
         let sent = CampaignRequest { epoch, from: node_id };
