@@ -79,10 +79,9 @@ impl Node {
             released,
         };
         runtime.spawn(lease.run());
-        if options.role != Some(Role::Follower) {
-            // Who cannot lead does not offer itself as a successor.
-            runtime.spawn(super::heartbeat::run(Arc::clone(&shared), forwarder.clone(), poll));
-        }
+        // Who cannot lead does not offer itself as a successor.
+        let can_lead = options.role != Some(Role::Follower);
+        runtime.spawn(super::heartbeat::run(Arc::clone(&shared), forwarder.clone(), poll, can_lead));
         runtime.spawn(super::verify_task::run(Arc::clone(&shared)));
         let (stop_server, mut stopped) = watch::channel(false);
         let service = Arc::new(NodeService(Arc::clone(&shared)));

@@ -11,6 +11,7 @@ mod lease_faults;
 mod life_cycle;
 mod limits;
 mod log_faults;
+mod nodes;
 mod outages;
 mod outcomes;
 mod read_replica;
