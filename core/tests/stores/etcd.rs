@@ -436,6 +436,25 @@ fn a_compaction_while_nobody_watches_hides_no_change_and_invents_none() {
 }
 
 #[test]
+fn a_store_outlives_the_runtime_that_it_was_used_on() {
+    let etcd = Etcd::quick();
+    let store = etcd.store();
+    let version = run(async {
+        let version = create(&store, "k", b"1").await;
+        hears_nothing(&store, "k", &version, "nothing has happened").await;
+        version
+    });
+    run(async {
+        assert_eq!(until_it_answers(&store, "k").await, b"1");
+        let (heard, _) = tokio::join!(timeout(SOON, store.changed("k", Some(&version))), async {
+            sleep(Duration::from_millis(200)).await;
+            replace(&etcd.store(), "k", b"2", &version).await
+        });
+        assert!(heard.is_ok(), "a watcher that began on another runtime");
+    });
+}
+
+#[test]
 fn a_version_from_before_a_key_or_a_cluster_was_lost_is_nobodys() {
     let mut etcd = Etcd::quick();
     run(async {
