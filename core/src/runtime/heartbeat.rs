@@ -7,11 +7,10 @@ use crate::client::Forwarder;
 use crate::server::wire::{FollowRequest, FollowResponse};
 use crate::types::{Role, Txid};
 
-/// Reports to the leader while this node follows, so that the leader knows whom it can hand over to, and what this
-/// node cannot read; what the leader answers says whether there is something to fetch, and whether it covers that.
-///
-/// Who does not offer itself as a successor reports only what it cannot read.
-pub(super) async fn run(shared: Arc<Shared>, forwarder: Forwarder, every: Duration, offers: bool) {
+/// Reports to the leader while this node follows, so that the leader knows who is there, whom it can hand over to, and
+/// what this node cannot read; what the leader answers says whether there is something to fetch, and whether it covers
+/// that.
+pub(super) async fn run(shared: Arc<Shared>, forwarder: Forwarder, every: Duration, can_lead: bool) {
     let mut view = shared.view.subscribe();
     loop {
         let (follows, leader, position, unreadable, closed) = {
@@ -27,15 +26,15 @@ pub(super) async fn run(shared: Arc<Shared>, forwarder: Forwarder, every: Durati
         if closed {
             return;
         }
-        if let (true, Some(leader)) = (follows && (offers || unreadable.is_some()), leader)
+        if let (true, Some(leader)) = (follows, leader)
             && leader != shared.address
         {
             let request = FollowRequest {
                 node_id: shared.node.clone(),
                 session: shared.session,
+                can_lead,
                 address: shared.address.clone(),
                 position,
-                successor: offers,
                 unreadable,
             };
             if let Ok(answer) = forwarder.follow(&leader, &request, every.max(Duration::from_secs(1))).await {

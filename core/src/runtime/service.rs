@@ -14,7 +14,7 @@ use crate::server::wire::{
     CampaignRequest, FollowRequest, FollowResponse, LookUpRequest, LookUpResponse, ProveRequest,
     QueryRequest, RelayRequest, RelayResponse, WriteRequest, WriteResponse,
 };
-use crate::types::{Error, ErrorKind, ReadOptions, Result, Role, Rows, Status, Txid};
+use crate::types::{Error, ErrorKind, NodeInfo, ReadOptions, Result, Role, Rows, Status, Txid};
 
 /// What a node does with the requests of others.
 pub(super) struct NodeService(pub(super) Arc<Shared>);
@@ -40,13 +40,12 @@ impl Service for NodeService {
     async fn follow(&self, request: FollowRequest) -> Result<FollowResponse> {
         let peer = Peer {
             session: request.session,
+            can_lead: request.can_lead,
             address: request.address,
             position: request.position,
             seen: clock::now(),
         };
-        if request.successor {
-            self.0.peers.report(request.node_id, peer);
-        }
+        self.0.peers.report(request.node_id, peer);
         let view = self.0.view.borrow().clone();
         let covers = request.unreadable.is_some_and(|slot| self.hear_complaint(slot, view.confirmed.txid));
         Ok(FollowResponse {
@@ -57,6 +56,11 @@ impl Service for NodeService {
             confirmed: view.confirmed,
             covers,
         })
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeInfo>> {
+        self.check_leads()?;
+        Ok(super::roster::list(&self.0))
     }
 
     async fn campaign(&self, _request: CampaignRequest) -> Result<()> {

@@ -58,12 +58,12 @@ pub(crate) struct FollowRequest {
     pub(crate) node_id: NodeId,
     /// Its session.
     pub(crate) session: SessionId,
+    /// Whether it may lead. A node that does not say so may.
+    pub(crate) can_lead: bool,
     /// Where it answers.
     pub(crate) address: String,
     /// How far it has applied the log.
     pub(crate) position: Position,
-    /// Whether it could lead; so it is taken if nothing is said.
-    pub(crate) successor: bool,
     /// The slot that it cannot read, if there is one.
     pub(crate) unreadable: Option<Txid>,
 }
@@ -194,9 +194,9 @@ impl FollowRequest {
         to_json(&WireFollowRequest {
             node_id: self.node_id.to_string(),
             session: self.session.to_string(),
+            can_lead: self.can_lead,
             address: self.address.clone(),
             position: WirePosition::from(&self.position),
-            successor: Some(self.successor),
             unreadable: self.unreadable.map(Txid::get),
         })
     }
@@ -207,9 +207,9 @@ impl FollowRequest {
             node_id: NodeId::new(wire.node_id),
             session: SessionId::from_hex(&wire.session)
                 .ok_or_else(|| invalid(format!("{:?} is not a session", wire.session)))?,
+            can_lead: wire.can_lead,
             address: wire.address,
             position: wire.position.into_position()?,
-            successor: wire.successor.unwrap_or(true),
             unreadable: wire.unreadable.map(Txid::new),
         })
     }
@@ -258,6 +258,10 @@ pub(super) fn checked_request_id(id: String) -> Result<String> {
         return Err(invalid(message));
     }
     Ok(id)
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
@@ -400,9 +404,10 @@ impl RowsIn {
 struct WireFollowRequest {
     node_id: String,
     session: String,
+    #[serde(default = "yes")]
+    can_lead: bool,
     address: String,
     position: WirePosition,
-    successor: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unreadable: Option<u64>,
 }
