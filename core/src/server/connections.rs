@@ -48,9 +48,8 @@ pub(crate) async fn serve_connections(
     }
     drop(listener);
     closing.send_replace(true);
-    let drained = tokio::time::timeout(limits.drain, async {
-        while connections.join_next().await.is_some() {}
-    });
+    let drained =
+        tokio::time::timeout(limits.drain, async { while connections.join_next().await.is_some() {} });
     if drained.await.is_err() {
         tracing::warn!(connections = connections.len(), "requests in progress were cut at the shutdown");
         connections.shutdown().await;

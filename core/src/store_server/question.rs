@@ -52,9 +52,7 @@ impl Question {
                 Verb::Read { head: method == Method::HEAD, known, wait }
             }
             (Kind::Lease, &Method::POST) => Verb::Put(Condition::Absent),
-            (Kind::Lease, &Method::DELETE) => {
-                Verb::Delete(if_match.map_or(Ok(Condition::Any), version)?)
-            }
+            (Kind::Lease, &Method::DELETE) => Verb::Delete(if_match.map_or(Ok(Condition::Any), version)?),
             (_, &Method::PUT) => match (if_match, if_none_match, kind) {
                 (Some(text), None, _) => Verb::Put(version(text)?),
                 (None, Some("*"), Kind::Manifest) => Verb::Put(Condition::Absent),
@@ -64,7 +62,9 @@ impl Question {
                     return Err(Refusal::of(StatusCode::PRECONDITION_REQUIRED, message));
                 }
             },
-            _ => return Err(Refusal::of(StatusCode::METHOD_NOT_ALLOWED, "the method is not one of this path")),
+            _ => {
+                return Err(Refusal::of(StatusCode::METHOD_NOT_ALLOWED, "the method is not one of this path"));
+            }
         };
         Ok(Question { kind, key, verb })
     }
@@ -101,7 +101,8 @@ fn condition(headers: &HeaderMap, name: header::HeaderName) -> Result<Option<&st
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
         (Some(value), None) => {
-            let text = value.to_str().map_err(|_| Refusal::of(StatusCode::BAD_REQUEST, "a condition is no text"))?;
+            let text =
+                value.to_str().map_err(|_| Refusal::of(StatusCode::BAD_REQUEST, "a condition is no text"))?;
             Ok(Some(text.trim()))
         }
         _ => Err(Refusal::of(StatusCode::BAD_REQUEST, "a condition is there twice")),

@@ -235,7 +235,13 @@ async fn a_change_is_heard_of_and_what_is_none_is_not() {
     hears("k", None).await;
     for n in 0..200 {
         // Some of them share the channel.
-        done(storage.write(Kind::Manifest, &format!("other-{}", n % 50), Condition::Any, 0, Some(Bytes::new())));
+        done(storage.write(
+            Kind::Manifest,
+            &format!("other-{}", n % 50),
+            Condition::Any,
+            0,
+            Some(Bytes::new()),
+        ));
     }
     let still = storage.changed(Kind::Lease, "k", Some(first));
     assert!(tokio::time::timeout(Duration::from_millis(50), still).await.is_err());

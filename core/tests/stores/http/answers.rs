@@ -47,17 +47,15 @@ fn a_server_that_knows_only_fence_and_holder_will_do() {
 fn a_server_that_does_not_wait_is_asked_once_a_second() {
     let parrot = Parrot::start("200 OK", "", r#"{"fence":7,"holder":""}"#);
     let store = lease(&parrot);
+    let (present, other) = (version(), LeaseVersion("6".to_owned()));
     run(async {
-        let watched = async {
-            // As somebody does who polls as well: begins anew all the time.
-            for _ in 0..25 {
-                let change = store.changed("k", Some(&LeaseVersion("7".into())));
-                assert!(tokio::time::timeout(Duration::from_millis(100), change).await.is_err());
-            }
-        };
-        watched.await;
+        // As somebody does who polls as well: begins anew all the time.
+        for _ in 0..25 {
+            let change = store.changed("k", Some(&present));
+            assert!(tokio::time::timeout(Duration::from_millis(100), change).await.is_err());
+        }
         assert!((2..=4).contains(&parrot.asked()), "asked {} times in 2.5 s", parrot.asked());
-        let change = store.changed("k", Some(&LeaseVersion("6".into())));
+        let change = store.changed("k", Some(&other));
         tokio::time::timeout(Duration::from_secs(20), change).await.unwrap();
     });
 }
@@ -66,8 +64,9 @@ fn a_server_that_does_not_wait_is_asked_once_a_second() {
 fn a_watcher_of_a_server_that_fails_asks_gently_and_never_claims_a_change() {
     let parrot = Parrot::start("500 Internal Server Error", "", "");
     let store = lease(&parrot);
+    let present = version();
     run(async {
-        let change = store.changed("k", Some(&version()));
+        let change = store.changed("k", Some(&present));
         assert!(tokio::time::timeout(Duration::from_millis(2500), change).await.is_err());
     });
     assert!((1..=3).contains(&parrot.asked()), "asked {} times in 2.5 s", parrot.asked());

@@ -81,7 +81,9 @@ fn what_is_too_large_or_too_many_is_refused_on_both_ends() {
         (HttpLeaseStore::new(&url, None).unwrap(), HttpManifestStore::new(&url, None).unwrap());
     run(async {
         let large = vec![b'x'; 64 << 10];
-        let Swap::Done(version) = leases.create("k", &large).await.unwrap() else { panic!("it is the first") };
+        let Swap::Done(version) = leases.create("k", &large).await.unwrap() else {
+            panic!("it is the first")
+        };
         assert_eq!(leases.read("k").await.unwrap().unwrap().body, large);
         let larger = vec![b'x'; (64 << 10) + 1];
         let error = leases.replace("k", &larger, &version).await.unwrap_err();

@@ -106,7 +106,12 @@ fn an_outage_is_an_error_and_over_when_the_server_is_back() {
         let found = eventually(|| store.read("k")).await.unwrap();
         // Its caller had gone when the server read it: either is right, but nothing else.
         assert!(matches!(found.body.as_slice(), b"2" | b"3"), "{found:?}");
-        done(eventually(|| async { Ok(store.replace("k", b"4", &store.read("k").await?.unwrap().version).await?) }).await);
+        done(
+            eventually(|| async {
+                Ok(store.replace("k", b"4", &store.read("k").await?.unwrap().version).await?)
+            })
+            .await,
+        );
     });
 }
 
