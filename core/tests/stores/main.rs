@@ -5,4 +5,6 @@
 
 #[cfg(feature = "etcd")]
 mod etcd;
+#[cfg(feature = "etcd")]
+mod etcd_nodes;
 mod support;
