@@ -5,6 +5,8 @@
 
 #[cfg(feature = "etcd")]
 mod etcd;
+#[cfg(feature = "etcd")]
+mod etcd_nodes;
 mod http;
 #[cfg(feature = "nats")]
 mod nats;
