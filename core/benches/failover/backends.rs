@@ -48,10 +48,10 @@ impl Backend {
         Ok(node.forwarding_port(0))
     }
 
-    /// The lease's store.
-    pub(super) async fn lease_store(&self) -> Outcome<Box<dyn LeaseStore>> {
+    /// The lease's store, and what stands before its keys.
+    pub(super) async fn lease_store(&self) -> Outcome<(Box<dyn LeaseStore>, String)> {
         let opened = open_url(&self.bucket, &UrlOptions::default()).await?;
-        Ok(Box::new(BucketLeaseStore::new(opened.bucket)))
+        Ok((Box::new(BucketLeaseStore::new(opened.bucket)), opened.root))
     }
 }
 
@@ -74,12 +74,9 @@ fn directory(folder: &Path) -> Outcome<Place> {
 
 fn s3(_: &Path) -> Outcome<Place> {
     let variable = |name: &str| std::env::var(format!("HAQLITE_TEST_S3_{name}")).ok();
-    let (Some(endpoint), Some(bucket), Some(key), Some(secret)) = (
-        variable("SEAWEED"),
-        variable("BUCKET"),
-        variable("ACCESS_KEY_ID"),
-        variable("SECRET_ACCESS_KEY"),
-    ) else {
+    let (Some(endpoint), Some(bucket), Some(key), Some(secret)) =
+        (variable("SEAWEED"), variable("BUCKET"), variable("ACCESS_KEY_ID"), variable("SECRET_ACCESS_KEY"))
+    else {
         let why = "SeaweedFS: HAQLITE_TEST_S3_SEAWEED is not set; `make bench` does";
         return Ok(Place::Missing("S3", why.to_owned()));
     };

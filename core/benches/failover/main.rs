@@ -1,7 +1,8 @@
 //! How long nobody can write: on each kind of lease store, with the default timing and local servers.
 //!
 //! - *swap*: a conditional write of the lease, median and 99 of 100.
-//! - *handoff*: from the call of `handoff` to the next write that is acknowledged to a client of the other node.
+//! - *handoff*: from the call of `handoff` to the next write that is acknowledged to a client of the successor, and
+//!   to one of a third node.
 //! - *kill -9*: the same from the end of the leader, which is a process of its own. Nobody may lead before the
 //!   lease's TTL and a margin have passed since the last renewal; what came *on top* of these is what this
 //!   library adds.
@@ -18,7 +19,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use backends::{Backend, Place};
-use measure::{Kills, Times};
+use measure::{HandOvers, Kills, Times};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -38,8 +39,18 @@ fn main() -> Outcome<()> {
     let (ttl, margin) = measure::timing();
     println!("failover, a lease of {ttl:?} and a margin of {margin:?}:");
     println!(
-        "  {:<10} {:>9} {:>9}   {:>14} {:>9} {:>8}          {:>15} {:>9} {:>9}",
-        "lease in", "swap p50", "p99", "handoff median", "max", "bar", "kill -9 median", "max", "on top"
+        "  {:<10} {:>9} {:>9}   {:>14} {:>9} {:>8}          {:>9} {:>9}   {:>15} {:>9} {:>9}",
+        "lease in",
+        "swap p50",
+        "p99",
+        "handoff median",
+        "max",
+        "bar",
+        "3rd node",
+        "max",
+        "kill -9 median",
+        "max",
+        "on top"
     );
     for place in backends::places(folder.path(), &filter)? {
         match place {
@@ -53,8 +64,9 @@ fn main() -> Outcome<()> {
 fn row(backend: &Backend, folder: &Path, rounds: usize, killed: usize) -> Outcome<()> {
     let swaps = measure::swaps(backend, SWAPS)?;
     print!("  {:<10} {:>9} {:>9}", backend.name, ms(swaps.at(0.5)), ms(swaps.at(0.99)));
-    let handed = measure::hand_overs(backend, folder, rounds)?;
-    print!("   {:>14} {:>9} {}", ms(handed.at(0.5)), ms(handed.at(1.0)), against(backend, &handed));
+    let HandOvers { successor, third } = measure::hand_overs(backend, folder, rounds)?;
+    print!("   {:>14} {:>9} {}", ms(successor.at(0.5)), ms(successor.at(1.0)), against(backend, &successor));
+    print!(" {:>9} {:>9}  ", ms(third.at(0.5)), ms(third.at(1.0)));
     if backend.is_shared && killed > 0 {
         let Kills { outage, on_top } = measure::kills(backend, folder, killed)?;
         println!(" {:>15} {:>9} {:>9}", ms(outage.at(0.5)), ms(outage.at(1.0)), ms(on_top.at(0.5)));

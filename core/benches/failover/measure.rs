@@ -33,10 +33,6 @@ impl Times {
         let index = (share * (sorted.len() - 1) as f64).round() as usize;
         sorted.get(index).copied().unwrap_or_default()
     }
-
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
 }
 
 /// What a kill cost.
@@ -51,8 +47,8 @@ pub(super) struct Kills {
 /// Conditional writes of a lease record, one after the other.
 pub(super) fn swaps(backend: &Backend, count: usize) -> Outcome<Times> {
     runtime()?.block_on(async {
-        let store = backend.lease_store().await?;
-        let key = format!("{}/bench-lease", std::process::id());
+        let (store, root) = backend.lease_store().await?;
+        let key = format!("{root}swaps-{}", std::process::id());
         let body = |n: usize| format!("{{\"renewal\":{n},\"filler\":\"{}\"}}", "x".repeat(300)).into_bytes();
         let Swap::Done(mut version) = store.create(&key, &body(0)).await? else {
             return Err("the lease of the benchmark is there already".into());
@@ -70,27 +66,40 @@ pub(super) fn swaps(backend: &Backend, count: usize) -> Outcome<Times> {
     })
 }
 
-/// Two nodes hand the leadership to each other while a client writes through the one that follows.
-pub(super) fn hand_overs(backend: &Backend, folder: &Path, rounds: usize) -> Outcome<Times> {
+/// What hand-overs cost.
+#[derive(Clone, Default)]
+pub(super) struct HandOvers {
+    /// A client of the successor.
+    pub(super) successor: Times,
+    /// A client of a third node.
+    pub(super) third: Times,
+}
+
+/// Two nodes hand the leadership to each other while clients write through the one that follows, and through a
+/// third one.
+pub(super) fn hand_overs(backend: &Backend, folder: &Path, rounds: usize) -> Outcome<HandOvers> {
     let open = |name: &str| -> Outcome<HaQLite> {
         let path = folder.join(format!("{}-{name}.db", backend.name));
         Ok(backend.node("handoff", name)?.open_blocking(path, SCHEMA)?)
     };
     let nodes = [open("a")?, open("b")?];
-    let mut times = Times::default();
+    let third = open("c")?;
+    let mut times = HandOvers::default();
     for _ in 0..rounds {
         let leader = usize::from(leading(&nodes[1]));
         let (from, to) = (&nodes[leader], &nodes[1 - leader]);
         // A follower that has not reported yet cannot be handed over to.
         sleep(Duration::from_millis(1500));
         let old = from.status().epoch;
-        let client = Client::start(to.clone(), old);
+        let (near, far) = (Client::start(to.clone(), old), Client::start(third.clone(), old));
         sleep(Duration::from_millis(300));
         let start = now();
-        from.handoff_blocking(None)?;
-        times.0.push(client.next_write()?.duration_since(start));
+        from.handoff_blocking(Some(["b", "a"][leader].into()))?;
+        times.successor.0.push(near.next_write()?.duration_since(start));
+        times.third.0.push(far.next_write()?.duration_since(start));
         wait_for("the other node leads", || leading(to))?;
     }
+    third.close_blocking()?;
     for node in nodes {
         node.close_blocking()?;
     }
@@ -183,7 +192,8 @@ impl Watch {
         let runtime = runtime()?;
         std::thread::spawn(move || {
             runtime.block_on(async {
-                let store = backend.lease_store().await.expect("a store that was opened before");
+                let (store, root) = backend.lease_store().await.expect("a store that was opened before");
+                let key = format!("{root}{key}");
                 let mut last: Option<LeaseVersion> = None;
                 while !stopped.load(Ordering::Relaxed) {
                     if let Ok(Some(found)) = store.read(&key).await

@@ -60,7 +60,7 @@ async fn every_message_crosses_the_wire() {
     assert_eq!(*service.follows.lock(), [follow]);
     assert_eq!((heard.role, heard.confirmed.txid), (Role::Leader, Txid::new(u64::MAX)));
 
-    let campaign = CampaignRequest { epoch: Epoch::new(4).unwrap(), from: NodeId::new("a") };
+    let campaign = CampaignRequest { epoch: Epoch::new(4).unwrap(), from: NodeId::new("a"), released: false };
     forwarder.campaign(&node.address, &campaign, TIMEOUT).await.unwrap();
     assert_eq!(*service.campaigns.lock(), [campaign]);
     node.stop().await;

@@ -4,6 +4,7 @@ use std::time::Duration;
 use super::clock;
 use super::shared::{Message, Shared};
 use crate::client::Forwarder;
+use crate::election::Event;
 use crate::server::wire::FollowRequest;
 use crate::types::Role;
 
@@ -24,8 +25,8 @@ pub(super) async fn run(shared: Arc<Shared>, forwarder: Forwarder, every: Durati
         if closed {
             return;
         }
-        if let (true, Some(leader)) = (follows, leader)
-            && leader != shared.address
+        if let (true, Some(address)) = (follows, leader.clone())
+            && address != shared.address
         {
             let request = FollowRequest {
                 node_id: shared.node.clone(),
@@ -33,14 +34,20 @@ pub(super) async fn run(shared: Arc<Shared>, forwarder: Forwarder, every: Durati
                 address: shared.address.clone(),
                 position,
             };
-            if let Ok(answer) = forwarder.follow(&leader, &request, every.max(Duration::from_secs(1))).await
-                && answer.confirmed.txid > shared.view.borrow().applied.txid
-            {
-                let now = clock::now();
-                shared.see(|view| view.behind_since = view.behind_since.or(Some(now)));
-                shared.tell_replicator(Message::Look);
+            let patience = every.max(Duration::from_secs(1));
+            if let Ok(answer) = forwarder.follow(&address, &request, patience).await {
+                if answer.role != Role::Leader {
+                    // It has let go: who has the lease now?
+                    shared.tell_election(Event::Look);
+                } else if answer.confirmed.txid > shared.view.borrow().applied.txid {
+                    let now = clock::now();
+                    shared.see(|view| view.behind_since = view.behind_since.or(Some(now)));
+                    shared.tell_replicator(Message::Look);
+                }
             }
         }
-        tokio::time::sleep(every).await;
+        // A new leader hears at once whom it could hand over to.
+        let changed = view.wait_for(|view| view.leader != leader || view.closed);
+        let _ = tokio::time::timeout(every, changed).await;
     }
 }

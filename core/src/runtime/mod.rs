@@ -24,6 +24,7 @@ mod file_reader;
 mod follow;
 mod forward;
 mod found;
+mod ground;
 mod heartbeat;
 mod journal_file;
 mod keeper;
@@ -60,6 +61,7 @@ mod shared;
 mod spool;
 mod stamps;
 mod start;
+mod succession;
 mod survey;
 mod upkeep;
 #[cfg(test)]

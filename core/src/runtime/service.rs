@@ -8,13 +8,13 @@ use super::clock;
 use super::confirmations::LocalReader;
 use super::peers::Peer;
 use super::shared::Shared;
-use crate::election::Event;
+use super::succession;
 use crate::server::Service;
 use crate::server::wire::{
     CampaignRequest, FollowRequest, FollowResponse, LookUpRequest, LookUpResponse, ProveRequest,
     QueryRequest, RelayRequest, RelayResponse, WriteRequest, WriteResponse,
 };
-use crate::types::{Error, ErrorKind, ReadOptions, Result, Role, Rows, Status};
+use crate::types::{ReadOptions, Result, Rows, Status};
 
 /// What a node does with the requests of others.
 pub(super) struct NodeService(pub(super) Arc<Shared>);
@@ -22,7 +22,7 @@ pub(super) struct NodeService(pub(super) Arc<Shared>);
 #[async_trait]
 impl Service for NodeService {
     async fn write(&self, request: WriteRequest) -> Result<WriteResponse> {
-        self.check_leads()?;
+        succession::wait_to_lead(&self.0).await?;
         let shared = Arc::clone(&self.0);
         run_blocking(move || super::forward::write_here(&shared, &request)).await
     }
@@ -55,8 +55,8 @@ impl Service for NodeService {
         })
     }
 
-    async fn campaign(&self, _request: CampaignRequest) -> Result<()> {
-        self.0.tell_election(Event::Look);
+    async fn campaign(&self, request: CampaignRequest) -> Result<()> {
+        succession::called(&self.0, &request);
         Ok(())
     }
 
@@ -74,19 +74,5 @@ impl Service for NodeService {
 
     fn status(&self) -> Status {
         self.0.status()
-    }
-}
-
-impl NodeService {
-    fn check_leads(&self) -> Result<()> {
-        if self.0.gate.is_open() {
-            return Ok(());
-        }
-        let view = self.0.view.borrow().clone();
-        let error = Error::new(ErrorKind::NotLeader, "this node does not lead");
-        match view.leader.filter(|_| view.role != Role::Leader) {
-            Some(leader) => Err(error.with_leader(leader)),
-            None => Err(error),
-        }
     }
 }

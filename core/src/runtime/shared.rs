@@ -102,6 +102,10 @@ pub(crate) struct View {
     pub(crate) epoch: Epoch,
     pub(crate) leader: Option<String>,
     pub(crate) leader_node: Option<NodeId>,
+    /// The address of the node that this one has handed the leadership to, until the lease shows a leader.
+    pub(crate) handed_to: Option<String>,
+    /// Until when this node expects that the leadership comes to it, or is known to be another's.
+    pub(crate) changes_until: Option<Monotonic>,
     /// Up to where the local database is the log.
     pub(crate) applied: Position,
     /// The newest slot known to be confirmed.
@@ -338,6 +342,8 @@ impl View {
             epoch: Epoch::ZERO,
             leader: None,
             leader_node: None,
+            handed_to: None,
+            changes_until: None,
             applied: Position::default(),
             confirmed: Position::default(),
             committed: Txid::ZERO,

@@ -143,8 +143,10 @@ proptest! {
             let sent = FollowResponse { node_id, role, epoch, leader: leader.clone(), confirmed: position };
             prop_assert_eq!(FollowResponse::from_json(&sent.to_json()).unwrap(), sent);
         }
-        let sent = CampaignRequest { epoch, from: node_id };
-        prop_assert_eq!(CampaignRequest::from_json(&sent.to_json()).unwrap(), sent);
+        for released in [false, true] {
+            let sent = CampaignRequest { epoch, from: node_id.clone(), released };
+            prop_assert_eq!(CampaignRequest::from_json(&sent.to_json()).unwrap(), sent);
+        }
     }
 
     #[test]
