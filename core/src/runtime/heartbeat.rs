@@ -42,7 +42,7 @@ pub(super) async fn run(shared: Arc<Shared>, forwarder: Forwarder, every: Durati
                 } else if answer.confirmed.txid > shared.view.borrow().applied.txid {
                     let now = clock::now();
                     shared.see(|view| view.behind_since = view.behind_since.or(Some(now)));
-                    shared.tell_replicator(Message::Look);
+                    shared.look_at_the_log();
                 }
             }
         }

@@ -211,7 +211,9 @@ impl LeaseTask {
             }
         });
         self.shared.emit_role();
-        self.shared.tell_replicator(Message::Look);
+        if leader.is_some() {
+            self.shared.look_at_the_log();
+        }
     }
 }
 

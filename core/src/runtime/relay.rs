@@ -150,7 +150,7 @@ pub(super) async fn relay(shared: &Arc<Shared>, request: RelayRequest) -> Result
             return Err(error.unwrap_or_else(nothing));
         }
     };
-    shared.tell_replicator(Message::Look);
+    shared.look_at_the_log();
     Ok(RelayResponse { answer })
 }
 

@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     pub(super) election: tokio_mpsc::UnboundedSender<election::Event>,
     /// Set by the first commit after the replicator has looked; keeps later ones from telling it again.
     pub(super) dirty: AtomicBool,
+    /// A look at the log is asked for and has not begun: one for all who ask.
+    pub(super) look_asked: AtomicBool,
     /// The tenure that is not over; 0 while there is none. What belongs to another is given up.
     pub(super) tenure: AtomicU64,
     /// Set once, when the database is being closed.
@@ -189,6 +191,13 @@ impl Shared {
     /// Tells the replicator; it may be gone at the end.
     pub(super) fn tell_replicator(&self, message: Message) {
         let _ = self.replicator.send(message);
+    }
+
+    /// Has the replicator look at the log now, unless it is going to anyway.
+    pub(super) fn look_at_the_log(&self) {
+        if !self.look_asked.swap(true, Ordering::AcqRel) {
+            self.tell_replicator(Message::Look);
+        }
     }
 
     /// Tells the election; it may be gone at the end.

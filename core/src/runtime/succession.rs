@@ -50,7 +50,7 @@ pub(super) fn called(shared: &Shared, request: &CampaignRequest) {
     if request.released {
         shared.tell_election(Event::Called);
     } else {
-        shared.tell_replicator(Message::Look);
+        shared.look_at_the_log();
     }
 }
 
