@@ -4,6 +4,8 @@ mod bucket;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod laws;
 mod memory;
+#[cfg(feature = "nats")]
+mod nats;
 
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -11,6 +13,8 @@ use std::sync::Arc;
 use crate::types::Result;
 pub use bucket::BucketLeaseStore;
 pub use memory::MemoryLeaseStore;
+#[cfg(feature = "nats")]
+pub use nats::{NatsLeaseStore, NatsWarning};
 
 /// A compare-and-swap register by key.
 ///

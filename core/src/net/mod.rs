@@ -4,3 +4,5 @@ mod client;
 mod tls;
 
 pub(crate) use client::http_client;
+#[cfg(feature = "nats")]
+pub(crate) use tls::client_tls;
