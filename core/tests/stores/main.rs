@@ -3,6 +3,13 @@
 //! The servers are started here, on ports of their own, so that tests may stop and kill them: `make test` says where
 //! their programs are. A program that is missing is a failure.
 
+#[cfg(feature = "etcd")]
+mod etcd;
+mod failover;
 #[cfg(feature = "nats")]
 mod nats;
+mod outages;
+mod place;
+mod restored_lease;
+mod stage;
 mod support;
