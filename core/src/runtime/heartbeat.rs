@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::clock;
-use super::shared::{Message, Shared};
+use super::shared::Shared;
 use crate::client::Forwarder;
 use crate::election::Event;
 use crate::server::wire::FollowRequest;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::draft::Prepared;
 use super::log::Log;
 use super::patience::transfer_time;
-use super::shared::{Message, Shared};
+use super::shared::Shared;
 use crate::bucket::Body;
 use crate::client::Forwarder;
 use crate::ltx::Decoder;

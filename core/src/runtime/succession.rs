@@ -4,7 +4,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::clock;
-use super::shared::{Message, Shared};
+use super::shared::Shared;
 use crate::client::Forwarder;
 use crate::election::Event;
 use crate::server::wire::CampaignRequest;

@@ -7,7 +7,7 @@ fn the_leadership_moves_and_no_durable_write_is_lost(stage: Stage) {
     let (a, b) = (stage.open("a"), stage.open("b"));
     assert!(leads(&a) && !leads(&b));
     let first = write_durably(&b, -1);
-    let mut c = Leader::start(&stage, "c");
+    let mut c = stage.start("c");
     let client = Writer::start(&b, 0);
     eventually("handed over", || a.handoff_blocking(Some("c".into())).is_ok());
     let second = write_durably(&a, -2);
@@ -32,17 +32,9 @@ fn the_leadership_moves_and_no_durable_write_is_lost(stage: Stage) {
     written.is_in(&rows);
 }
 
-/// A node that can be killed.
-struct Leader(crate::stage::Process);
-
-impl Leader {
-    fn start(stage: &Stage, name: &str) -> Leader {
-        Leader(stage.start(name))
-    }
-
-    fn kill(&mut self) {
-        self.0.kill();
-    }
+#[test]
+fn the_leadership_moves_with_the_lease_in_memory() {
+    the_leadership_moves_and_no_durable_write_is_lost(Stage::memory());
 }
 
 #[test]
@@ -54,4 +46,16 @@ fn the_leadership_moves_with_the_lease_in_a_directory() {
 #[test]
 fn the_leadership_moves_with_the_lease_on_s3() {
     the_leadership_moves_and_no_durable_write_is_lost(Stage::s3());
+}
+
+#[cfg(feature = "nats")]
+#[test]
+fn the_leadership_moves_with_the_lease_in_nats() {
+    the_leadership_moves_and_no_durable_write_is_lost(Stage::nats());
+}
+
+#[cfg(feature = "etcd")]
+#[test]
+fn the_leadership_moves_with_the_lease_in_etcd() {
+    the_leadership_moves_and_no_durable_write_is_lost(Stage::etcd());
 }

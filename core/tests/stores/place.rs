@@ -1,4 +1,5 @@
 #![allow(dead_code, reason = "not every set of features uses all of it")]
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -58,7 +59,65 @@ impl Place {
 }
 
 fn by_url(url: &str) -> haqlite::Result<Arc<dyn LeaseStore>> {
-    match url.split(':').next() {
-        scheme => panic!("no lease store for {scheme:?}"),
-    }
+    Ok(match url.split(':').next() {
+        #[cfg(feature = "nats")]
+        Some("nats") => Arc::new(haqlite::lease_store::NatsLeaseStore::from_url(url)?),
+        #[cfg(feature = "etcd")]
+        Some("etcd") => Arc::new(haqlite::lease_store::EtcdLeaseStore::from_url(url)?),
+        _ => panic!("no lease store has the URL {url}"),
+    })
+}
+
+/// A server of a lease store, with its data in a folder, and the URL of the store.
+pub(crate) struct LeaseServer {
+    pub(crate) server: Server,
+    pub(crate) data: PathBuf,
+    pub(crate) url: String,
+}
+
+/// A NATS server whose every write is on the disk.
+#[cfg(feature = "nats")]
+pub(crate) fn nats(program: PathBuf, folder: &Path) -> LeaseServer {
+    let (file, data, port) = (folder.join("nats.conf"), folder.join("nats"), free_port());
+    let jetstream =
+        format!("jetstream {{ store_dir: {:?}, sync_interval: always }}", data.display().to_string());
+    std::fs::write(&file, format!("listen: \"127.0.0.1:{port}\"\n{jetstream}\n"))
+        .expect("a file can be written");
+    let make = move || {
+        let mut command = Command::new(&program);
+        command.arg("-c").arg(&file);
+        command
+    };
+    let server = Server::start(make, move || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    LeaseServer { server, data, url: format!("nats://127.0.0.1:{port}?bucket=leases") }
+}
+
+/// An etcd of one member.
+#[cfg(feature = "etcd")]
+pub(crate) fn etcd(program: PathBuf, folder: &Path) -> LeaseServer {
+    let (client, peer, data) = (free_port(), free_port(), folder.join("etcd"));
+    let url = |port: u16| format!("http://127.0.0.1:{port}");
+    let (here, there, folder) = (url(client), url(peer), data.clone());
+    let make = move || {
+        let mut command = Command::new(&program);
+        command.arg("--data-dir").arg(&folder).args(["--name", "n", "--log-level", "error"]);
+        command.args(["--listen-client-urls", &here, "--advertise-client-urls", &here]);
+        command.args(["--listen-peer-urls", &there, "--initial-advertise-peer-urls", &there]);
+        command.args(["--initial-cluster", &format!("n={there}")]);
+        command
+    };
+    let server = Server::start(make, move || is_healthy(client));
+    LeaseServer { server, data, url: format!("etcd://127.0.0.1:{client}") }
+}
+
+#[cfg(feature = "etcd")]
+fn is_healthy(port: u16) -> bool {
+    use std::io::{Read, Write};
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
+    let request = format!("GET /health HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
+    let _ = stream.set_read_timeout(Some(std::time::Duration::from_secs(1)));
+    let mut answer = String::new();
+    stream.write_all(request.as_bytes()).is_ok()
+        && stream.read_to_string(&mut answer).is_ok()
+        && answer.contains("true")
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use haqlite::bucket::{UrlOptions, open_url};
+use haqlite::bucket::{Call, Fault, FaultyBucket, UrlOptions, open_url};
 use haqlite::lease_store::{LeaseStore, LeaseVersion, Register, Swap};
 use haqlite::{
     Builder, Compaction, CoordinatorConfig, Durability, HaQLite, LeaseConfig, Restore, Result, Role,
@@ -14,8 +14,8 @@ use haqlite::{
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
-use crate::place::Place;
-use crate::support::{Server, run};
+use crate::place::{LeaseServer, Place};
+use crate::support::{Server, program, run};
 
 pub(crate) const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS w (n INTEGER NOT NULL, who TEXT NOT NULL);";
 /// The default, of which the margin is a fifth.
@@ -62,8 +62,6 @@ impl Road {
 struct Way {
     store: Arc<dyn LeaseStore>,
     road: Arc<Road>,
-    /// What comes before its keys.
-    root: String,
 }
 
 impl Way {
@@ -80,10 +78,6 @@ impl Way {
             *answered = (*answered).max(Some(sent));
         }
     }
-
-    fn key(&self, key: &str) -> String {
-        format!("{}{key}", self.root)
-    }
 }
 
 #[async_trait]
@@ -93,25 +87,25 @@ impl LeaseStore for Way {
     }
 
     async fn read(&self, key: &str) -> Result<Option<Register>> {
-        self.pass(self.store.read(&self.key(key))).await
+        self.pass(self.store.read(key)).await
     }
 
     async fn create(&self, key: &str, body: &[u8]) -> Result<Swap> {
         let sent = Instant::now();
-        let swap = self.pass(self.store.create(&self.key(key), body)).await;
+        let swap = self.pass(self.store.create(key, body)).await;
         self.note(sent, &swap);
         swap
     }
 
     async fn replace(&self, key: &str, body: &[u8], version: &LeaseVersion) -> Result<Swap> {
         let sent = Instant::now();
-        let swap = self.pass(self.store.replace(&self.key(key), body, version)).await;
+        let swap = self.pass(self.store.replace(key, body, version)).await;
         self.note(sent, &swap);
         swap
     }
 
     async fn changed(&self, key: &str, version: Option<&LeaseVersion>) {
-        self.store.changed(&self.key(key), version).await;
+        self.store.changed(key, version).await;
         if self.road.cut.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }
@@ -141,6 +135,25 @@ impl Stage {
         Stage::of(place, tempfile::tempdir().unwrap())
     }
 
+    /// The log in a folder, and the lease with a server of its own.
+    #[cfg(any(feature = "nats", feature = "etcd"))]
+    fn with(start: impl FnOnce(&Path) -> LeaseServer) -> Stage {
+        let folder = tempfile::tempdir().unwrap();
+        let LeaseServer { server, data, url } = start(folder.path());
+        let place = Place::in_folder(folder.path(), Some(url));
+        Stage { server: Some(server), data: Some(data), ..Stage::of(place, folder) }
+    }
+
+    #[cfg(feature = "nats")]
+    pub(crate) fn nats() -> Stage {
+        Stage::with(|folder| crate::place::nats(program("HAQLITE_TEST_NATS"), folder))
+    }
+
+    #[cfg(feature = "etcd")]
+    pub(crate) fn etcd() -> Stage {
+        Stage::with(|folder| crate::place::etcd(program("HAQLITE_TEST_ETCD"), folder))
+    }
+
     /// Whether another process sees the same.
     pub(crate) fn is_shared(&self) -> bool {
         !self.place.bucket.starts_with("memory:")
@@ -159,12 +172,21 @@ impl Stage {
         self.node(name).open_blocking(self.path(name), SCHEMA).unwrap()
     }
 
-    /// A node in a process of its own, open.
-    pub(crate) fn start(&self, name: &str) -> Process {
-        assert!(self.is_shared());
-        let settings =
-            Settings { place: self.place.clone(), name: name.to_owned(), path: self.path(name) };
-        Process::start(&settings)
+    /// A node that can be killed: in a process of its own if another process sees the same stores.
+    pub(crate) fn start(&self, name: &str) -> Victim {
+        if self.is_shared() {
+            let (place, name, path) = (self.place.clone(), name.to_owned(), self.path(name));
+            return Victim::Process(Process::start(&Settings { place, name, path }));
+        }
+        let (road, dead) = (Arc::<Road>::default(), Arc::new(AtomicBool::new(false)));
+        let (url, is_dead) = (self.place.bucket.clone(), Arc::clone(&dead));
+        let bucket = run(async move { open_url(&url, &UrlOptions::default()).await }).unwrap().bucket;
+        let refuse = move |_: &Call<'_>| match is_dead.load(Ordering::SeqCst) {
+            true => Fault::Refuse,
+            false => Fault::None,
+        };
+        let builder = node(&self.place, name, &road).storage(FaultyBucket::new(bucket, refuse));
+        Victim::Cut(builder.open_blocking(self.path(name), SCHEMA).unwrap(), road, dead)
     }
 
     /// The lease as it lies in its store: by its key there.
@@ -211,9 +233,8 @@ impl Stage {
 }
 
 fn node(place: &Place, name: &str, road: &Arc<Road>) -> Builder {
-    let (store, root) = run(place.lease_store()).unwrap();
-    let way = Way { store, road: Arc::clone(road), root };
-    // The bucket's URL, but the lease by a way that can be watched.
+    let (store, _) = run(place.lease_store()).unwrap();
+    let way = Way { store, road: Arc::clone(road) };
     HaQLite::builder()
         .storage_url(&place.bucket)
         .lease_store(way)
@@ -330,6 +351,25 @@ struct Settings {
     place: Place,
     name: String,
     path: PathBuf,
+}
+
+/// A node that can be killed.
+pub(crate) enum Victim {
+    Process(Process),
+    /// In this process: cut off from its lease and its bucket, which is all that others see of a death.
+    Cut(HaQLite, Arc<Road>, Arc<AtomicBool>),
+}
+
+impl Victim {
+    pub(crate) fn kill(&mut self) {
+        match self {
+            Victim::Process(process) => process.kill(),
+            Victim::Cut(_, road, dead) => {
+                dead.store(true, Ordering::SeqCst);
+                road.cut(true);
+            }
+        }
+    }
 }
 
 /// A node in another process, killed when this value goes.
