@@ -186,7 +186,7 @@ impl Stage {
             false => Fault::None,
         };
         let builder = node(&self.place, name, &road).storage(FaultyBucket::new(bucket, refuse));
-        Victim::Cut(builder.open_blocking(self.path(name), SCHEMA).unwrap(), road, dead)
+        Victim::Cut { _db: builder.open_blocking(self.path(name), SCHEMA).unwrap(), road, dead }
     }
 
     /// The lease as it lies in its store: by its key there.
@@ -201,6 +201,9 @@ impl Stage {
             server.kill();
             std::fs::remove_dir_all(data).unwrap();
             server.restart();
+            // A node that has seen the bucket of a NATS server does not make it again; whoever comes new does.
+            let (store, key) = self.lease();
+            assert_eq!(run(async move { store.read(&key).await }).unwrap(), None);
             return;
         }
         let (_, key) = self.lease();
@@ -357,14 +360,18 @@ struct Settings {
 pub(crate) enum Victim {
     Process(Process),
     /// In this process: cut off from its lease and its bucket, which is all that others see of a death.
-    Cut(HaQLite, Arc<Road>, Arc<AtomicBool>),
+    Cut {
+        _db: HaQLite,
+        road: Arc<Road>,
+        dead: Arc<AtomicBool>,
+    },
 }
 
 impl Victim {
     pub(crate) fn kill(&mut self) {
         match self {
             Victim::Process(process) => process.kill(),
-            Victim::Cut(_, road, dead) => {
+            Victim::Cut { road, dead, .. } => {
                 dead.store(true, Ordering::SeqCst);
                 road.cut(true);
             }
