@@ -1,6 +1,7 @@
 //! The port to the register that the lease is kept in, and its adapters.
 
 mod bucket;
+mod http;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod laws;
 mod memory;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use crate::types::Result;
 pub use bucket::BucketLeaseStore;
+pub use http::HttpLeaseStore;
 pub use memory::MemoryLeaseStore;
 
 /// A compare-and-swap register by key.
