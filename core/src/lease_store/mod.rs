@@ -5,6 +5,8 @@ mod http;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod laws;
 mod memory;
+#[cfg(feature = "nats")]
+mod nats;
 
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -13,6 +15,8 @@ use crate::types::Result;
 pub use bucket::BucketLeaseStore;
 pub use http::HttpLeaseStore;
 pub use memory::MemoryLeaseStore;
+#[cfg(feature = "nats")]
+pub use nats::{NatsLeaseStore, NatsWarning};
 
 /// A compare-and-swap register by key.
 ///
