@@ -1,6 +1,8 @@
 //! The port to the register that the lease is kept in, and its adapters.
 
 mod bucket;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod http;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod laws;
@@ -13,6 +15,8 @@ use std::sync::Arc;
 
 use crate::types::Result;
 pub use bucket::BucketLeaseStore;
+#[cfg(feature = "etcd")]
+pub use etcd::EtcdLeaseStore;
 pub use http::HttpLeaseStore;
 pub use memory::MemoryLeaseStore;
 #[cfg(feature = "nats")]

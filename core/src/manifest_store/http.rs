@@ -127,9 +127,7 @@ impl ManifestStore for HttpManifestStore {
         let answer = self.send(Method::HEAD, key, None, None).await?;
         match answer.status {
             StatusCode::OK => match (answer.etag, answer.epoch) {
-                (Some(present), Some(_)) => {
-                    Ok((present.to_string() == version.0).then(|| version.clone()))
-                }
+                (Some(present), Some(_)) => Ok((present.to_string() == version.0).then(|| version.clone())),
                 _ => Err(self.client.unfit("its answer names no version and epoch")),
             },
             StatusCode::NOT_FOUND => Ok(None),

@@ -181,7 +181,8 @@ impl StoreClient {
 /// echo what it was sent.
 fn said(answer: &StoreAnswer) -> Option<(String, String)> {
     let refused: Refused = if answer.is_ours { from_json(&answer.body)? } else { return None };
-    let message: String = refused.error.message.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE).collect();
+    let message: String =
+        refused.error.message.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE).collect();
     Some((refused.error.kind, message))
 }
 
@@ -208,7 +209,10 @@ mod tests {
             let error = StoreClient::new(url, None).err().unwrap();
             assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{url}");
             // The name of a file is told.
-            assert!(url.contains("ca=/") || !format!("{error:?} {error}").contains("hush"), "{url}: {error:?}");
+            assert!(
+                url.contains("ca=/") || !format!("{error:?} {error}").contains("hush"),
+                "{url}: {error:?}"
+            );
         }
         let twice = StoreClient::new("http://host?token=a", Some("b"));
         assert_eq!(twice.err().unwrap().kind(), ErrorKind::InvalidConfig);
@@ -252,6 +256,9 @@ mod tests {
         let error = judge(500, true, corrupt).err().unwrap();
         assert_eq!((error.kind(), error.message()), (ErrorKind::Corrupt, "http://host: too bad"));
         let stranger = judge(500, false, corrupt).err().unwrap();
-        assert_eq!((stranger.kind(), stranger.message()), (ErrorKind::StoreUnavailable, "http://host: status 500"));
+        assert_eq!(
+            (stranger.kind(), stranger.message()),
+            (ErrorKind::StoreUnavailable, "http://host: status 500")
+        );
     }
 }

@@ -147,7 +147,8 @@ mod tests {
         assert_eq!(text(to_json(&ManifestWritten { version: 8 })), r#"{"version":8}"#);
         let found = ManifestFound { version: 8, epoch: 2, data: "YQ==".into() };
         assert_eq!(text(to_json(&found)), r#"{"version":8,"epoch":2,"data":"YQ=="}"#);
-        let refused = |epoch| Refused { error: Reason { kind: OUTRANKED.into(), message: "m".into() }, epoch };
+        let refused =
+            |epoch| Refused { error: Reason { kind: OUTRANKED.into(), message: "m".into() }, epoch };
         assert_eq!(
             text(to_json(&refused(Some(3)))),
             r#"{"error":{"kind":"Outranked","message":"m"},"epoch":3}"#

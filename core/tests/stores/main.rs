@@ -3,6 +3,8 @@
 //! The servers are started here, on ports of their own, so that tests may stop and kill them: `make test` says where
 //! their programs are. A program that is missing is a failure.
 
+#[cfg(feature = "etcd")]
+mod etcd;
 #[cfg(feature = "nats")]
 mod nats;
 mod support;

@@ -80,7 +80,8 @@ impl Raw {
     }
 
     async fn make_bucket(&self, more: &str) {
-        let config = format!(r#"{{"name":"KV_leases","subjects":["$KV.leases.>"],"max_msgs_per_subject":1{more}}}"#);
+        let config =
+            format!(r#"{{"name":"KV_leases","subjects":["$KV.leases.>"],"max_msgs_per_subject":1{more}}}"#);
         let answer = self.request("$JS.API.STREAM.CREATE.KV_leases", &[], &config).await;
         assert!(answer.contains("did_create\":true"), "{answer}");
     }
@@ -153,7 +154,10 @@ fn a_deleted_register_is_made_again_with_a_new_version() {
             assert_eq!(store.read("a/_lease").await.unwrap(), None);
             assert_eq!(store.replace("a/_lease", b"2", &version).await.unwrap(), Swap::Lost);
             let still = store.changed("a/_lease", None);
-            assert!(tokio::time::timeout(Duration::from_millis(300), still).await.is_err(), "there is nothing");
+            assert!(
+                tokio::time::timeout(Duration::from_millis(300), still).await.is_err(),
+                "there is nothing"
+            );
             seen.push(version);
         }
         // A purge of the stream leaves no mark at all.
@@ -202,9 +206,10 @@ fn a_watcher_hears_of_every_write_of_a_burst_while_it_stops_and_asks_again() {
         loop {
             let watch = tokio::time::timeout(Duration::from_secs(10), async {
                 // The lease task drops its watch at every turn and asks again.
-                while tokio::time::timeout(Duration::from_millis(7), store.changed(key, seen.as_ref())).await.is_err()
-                {
-                }
+                while tokio::time::timeout(Duration::from_millis(7), store.changed(key, seen.as_ref()))
+                    .await
+                    .is_err()
+                {}
             });
             assert!(watch.await.is_ok(), "a write after {seen:?} was not heard");
             let found = store.read(key).await.unwrap();
@@ -491,7 +496,9 @@ fn a_bucket_whose_entries_expire_is_refused() {
 fn a_bucket_that_is_there_is_used_as_it_is_and_judged() {
     let nats = Nats::start();
     run(async {
-        nats.client().make_bucket(r#","storage":"memory","allow_direct":true,"discard":"old","max_bytes":1000000"#).await;
+        nats.client()
+            .make_bucket(r#","storage":"memory","allow_direct":true,"discard":"old","max_bytes":1000000"#)
+            .await;
         let store = nats.store();
         assert_eq!(store.warnings(), [], "nothing was asked yet");
         haqlite::testing::lease_store_laws(&store, "laws/").await;
