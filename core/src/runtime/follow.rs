@@ -42,7 +42,12 @@ impl Replicator {
         let prove = !self.shared.view.borrow().caught_up || self.looks.is_multiple_of(PROVE_EVERY);
         self.looks = self.looks.wrapping_add(1);
         let result = match self.replica {
-            None => self.bootstrap(),
+            None => self.bootstrap().map(|()| {
+                if self.replica.is_some() {
+                    // Whether this is the log's end, the next look tells, however seldom there are looks.
+                    self.next_look = clock::now();
+                }
+            }),
             Some(_) => self.catch_up(prove).map(drop),
         };
         match result.or_else(|error| self.pass_damage(error)) {
