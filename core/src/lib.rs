@@ -56,6 +56,7 @@ mod replication;
 mod runtime;
 mod server;
 mod sqlite;
+mod store_server;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod types;
@@ -67,6 +68,7 @@ pub use database::{
 };
 pub use runtime::{RoleEvents, Subscription};
 pub use sqlite::{LocalRow, RowCursor};
+pub use store_server::{RunningStoreServer, StoreServer, StoreServerLimits};
 pub use types::{
     BatchResult, Bookmark, Check, Compaction, Consistency, CoordinatorConfig, Durability, Error, ErrorKind,
     Event, ExecuteResult, FromColumn, FromValue, HaMode, LeaseConfig, LocalReads, NodeId, Outcome, Params,

@@ -7,7 +7,7 @@ use reqwest::{Client, Method, StatusCode};
 use url::Url;
 
 use super::client::http_client_trusting;
-use super::store_wire::{EPOCH_HEADER, Refused, STORE_HEADER, from_json, version_in};
+use super::store_wire::{EPOCH_HEADER, MAX_KEY_BYTES, Refused, STORE_HEADER, from_json, version_in};
 use crate::types::{Error, ErrorKind, Result};
 
 /// How long one request may take: more than a disk that is busy, less than anybody's patience.
@@ -102,6 +102,10 @@ impl StoreClient {
     /// `LimitExceeded`, `Corrupt` and `StoreUnfit` by what the server says. A write that ends with an error may have
     /// taken place, or may still.
     pub(crate) async fn send(&self, request: StoreRequest<'_>) -> Result<StoreAnswer> {
+        if request.key.is_empty() || request.key.len() > MAX_KEY_BYTES {
+            let message = format!("a key of {} bytes: it has 1 to {MAX_KEY_BYTES}", request.key.len());
+            return Err(Error::new(ErrorKind::LimitExceeded, message));
+        }
         let timeout = TIMEOUT + Duration::from_secs(request.wait.unwrap_or(0));
         let mut url = self.base.clone();
         url.set_path(&format!("{}{}", self.base.path().trim_end_matches('/'), request.path));

@@ -69,7 +69,7 @@ mod verify;
 mod verify_task;
 
 pub(crate) use blocking::run_blocking;
-pub(crate) use clock::now as boot_clock;
+pub(crate) use clock::{now as boot_clock, wall_ms};
 pub(crate) use complete::complete;
 pub(crate) use confirmations::LocalReader;
 #[cfg(feature = "cli")]

@@ -7,4 +7,5 @@
 mod etcd;
 #[cfg(feature = "nats")]
 mod nats;
+mod http;
 mod support;
