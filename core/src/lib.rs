@@ -31,6 +31,8 @@
 //!   cluster.
 //! - A write that returned is committed on the leader; [`HaQLite::wait_durable`] waits until the bucket has it, and in
 //!   [`Durability::Cloud`] every write does. [`Durability`] says what can be lost otherwise.
+//! - The lease can be elsewhere than the log, and a manifest can wake followers: [`Builder::lease_url`],
+//!   [`Builder::manifest_url`], or `HAQLITE_LEASE_URL` and `HAQLITE_MANIFEST_URL`.
 //! - An [`Error`] has a kind, what to do, and an [`Outcome`], what became of the write.
 //! - [`Restore`] makes a database from the bucket alone, [`Follow`] keeps a read-only copy current, [`LogTools`] shows
 //!   what the log is. The binary `haqlite` (feature `cli`) does the same from a shell.
@@ -54,6 +56,7 @@ mod replication;
 mod runtime;
 mod server;
 mod sqlite;
+mod store_server;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod types;
@@ -65,6 +68,7 @@ pub use database::{
 };
 pub use runtime::{RoleEvents, Subscription};
 pub use sqlite::{LocalRow, RowCursor};
+pub use store_server::{RunningStoreServer, StoreServer, StoreServerLimits};
 pub use types::{
     BatchResult, Bookmark, Check, Compaction, Consistency, CoordinatorConfig, Durability, Error, ErrorKind,
     Event, ExecuteResult, FromColumn, FromValue, HaMode, LeaseConfig, LocalReads, NodeId, Outcome, Params,

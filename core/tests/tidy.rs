@@ -23,6 +23,7 @@ const FLOORS: &[&[&str]] = &[
     &["server"],
     &["client"],
     &["runtime"],
+    &["store_server"],
     &["database"],
     &["cli"],
     &["bin"],

@@ -1,5 +1,6 @@
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use url::Url;
 
 use super::blocking::blocking;
 use super::{Bucket, DirectoryBucket, MemoryBucket, S3Credentials};
+use crate::net::masked;
 use crate::types::{Error, ErrorKind, Result};
 
 /// What a bucket's URL may look like, for messages.
@@ -19,7 +21,7 @@ const CHEAP_WATCH: Duration = Duration::from_millis(50);
 static MEMORY: Mutex<BTreeMap<String, MemoryBucket>> = Mutex::new(BTreeMap::new());
 
 /// What a URL may leave out. What it says itself comes first.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Default)]
 pub struct UrlOptions {
     /// The S3 server's URL, if it is not Amazon's.
     pub endpoint: Option<String>,
@@ -29,6 +31,18 @@ pub struct UrlOptions {
     pub credentials: Option<S3Credentials>,
     /// A folder has to be there already, and nothing is made in it before the first write.
     pub existing: bool,
+}
+
+/// Shows no secret.
+impl fmt::Debug for UrlOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UrlOptions")
+            .field("endpoint", &self.endpoint.as_deref().map(masked))
+            .field("region", &self.region)
+            .field("credentials", &self.credentials)
+            .field("existing", &self.existing)
+            .finish()
+    }
 }
 
 /// What a URL names.
@@ -80,11 +94,16 @@ pub async fn open_url(url: &str, options: &UrlOptions) -> Result<Opened> {
 }
 
 pub(super) fn unknown(scheme: &str) -> Error {
-    invalid(format!("a bucket cannot be opened by {scheme}:; use {FORMS}"))
+    // The text may be anything, also a secret: only what looks like a scheme is shown.
+    let is_word = scheme.len() <= 8 && scheme.bytes().all(|byte| byte.is_ascii_lowercase());
+    invalid(match is_word {
+        true => format!("a bucket cannot be opened by {scheme}:; use {FORMS}"),
+        false => format!("this is no URL of a bucket; use {FORMS}"),
+    })
 }
 
 pub(super) fn parse(url: &str) -> Result<Url> {
-    Url::parse(url).map_err(|_| {
+    let parsed = Url::parse(url).map_err(|_| {
         let hint = match std::path::absolute(url) {
             Ok(path) if !url.contains("://") => Url::from_file_path(path).ok(),
             _ => None,
@@ -96,7 +115,11 @@ pub(super) fn parse(url: &str) -> Result<Url> {
             }
             _ => invalid(format!("the bucket's URL cannot be read; use {FORMS}")),
         }
-    })
+    })?;
+    if !parsed.username().is_empty() || parsed.password().is_some() {
+        return Err(invalid(format!("a bucket's URL has no user and no password; use {FORMS}")));
+    }
+    Ok(parsed)
 }
 
 pub(super) fn folder(url: &Url) -> Result<PathBuf> {
@@ -171,7 +194,12 @@ async fn open_s3(url: &Url, options: &UrlOptions) -> Result<Opened> {
             "access_key_id" => id = value,
             "secret_access_key" => secret = value,
             "session_token" => token = value,
-            _ => return Err(invalid(format!("{name:?} is no parameter of an s3: URL"))),
+            // The name may be the end of a secret with an `&` in it.
+            _ => {
+                let message = "the parameters of an s3: URL are endpoint, region, access_key_id, \
+                               secret_access_key and session_token";
+                return Err(invalid(message.to_owned()));
+            }
         }
     }
     match (id, secret) {

@@ -1,6 +1,7 @@
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use super::help;
 use crate::types::Timestamp;
@@ -42,6 +43,9 @@ pub(super) enum Command {
     /// Show which log is meant, and where each part of that came from
     #[command(after_help = help::EXPLAIN)]
     Explain(ExplainArguments),
+    /// Serve leases and manifests over HTTP
+    #[command(after_help = help::STORE_SERVER)]
+    StoreServer(StoreServerArguments),
 }
 
 /// Which log is meant.
@@ -64,6 +68,9 @@ pub(super) struct LogArguments {
     /// The S3 region [default: AWS_REGION, AWS_DEFAULT_REGION, the profile]
     #[arg(long)]
     pub(super) region: Option<String>,
+    /// Where the log's manifest is, if it has one [default: HAQLITE_MANIFEST_URL]
+    #[arg(long, value_name = "URL")]
+    pub(super) manifest: Option<String>,
 }
 
 #[derive(Args)]
@@ -161,4 +168,41 @@ pub(super) struct FollowArguments {
 pub(super) struct ExplainArguments {
     #[command(flatten)]
     pub(super) log: LogArguments,
+}
+
+#[derive(Args)]
+#[command(group(ArgGroup::new("place").required(true)))]
+pub(super) struct StoreServerArguments {
+    /// The folder to keep the values in; made if it is not there
+    #[arg(long, value_name = "FOLDER", group = "place")]
+    pub(super) data: Option<PathBuf>,
+    /// Keep nothing: for tests
+    #[arg(long, group = "place")]
+    pub(super) memory: bool,
+    /// Where to listen; port 0 lets the system choose
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    pub(super) listen: SocketAddr,
+    /// A token that clients may show; may be given several times [default: HAQLITE_STORE_TOKEN]
+    #[arg(long, value_name = "TOKEN")]
+    pub(super) token: Vec<String>,
+    /// Speak TLS with these certificates (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(super) tls_cert: Option<PathBuf>,
+    /// The private key of the certificates (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(super) tls_key: Option<PathBuf>,
+    /// Keys that are kept, with those that were deleted
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub(super) max_keys: usize,
+    /// Connections that are open at once
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = connections)]
+    pub(super) max_connections: usize,
+}
+
+/// A quarter of them is not for those who wait for changes.
+fn connections(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 4..=100_000) => Ok(number),
+        _ => Err("it is a number from 4 to 100000".to_owned()),
+    }
 }

@@ -9,6 +9,8 @@ use super::output::Output;
 use super::text;
 use super::which_log::{Told, WhichLog, variable};
 use crate::bucket::{Key, Layout, UrlFacts, read_url};
+use crate::database::check_store_url;
+use crate::net::masked;
 use crate::types::Txid;
 
 #[derive(Serialize)]
@@ -18,6 +20,8 @@ struct Document {
     prefix: Told,
     endpoint: Told,
     region: Told,
+    lease: Place,
+    manifest: Place,
     credentials: Credentials,
     scheme: String,
     bucket: String,
@@ -25,6 +29,15 @@ struct Document {
     root: Option<String>,
     layout: &'static str,
     first_slot: Option<String>,
+}
+
+/// Where a lease or a manifest is, and from where that was told. Never a secret.
+#[derive(Serialize)]
+struct Place {
+    value: Option<String>,
+    from: String,
+    /// Its key in the store; `None` without a name, or without a store.
+    key: Option<String>,
 }
 
 /// Whether there is a key, and from where. Never the key.
@@ -50,10 +63,6 @@ fn explain(log: WhichLog) -> Result<Document, Failure> {
     let facts = read_url(log.url())?;
     let is_s3 = facts.scheme == "s3";
     let prefix = log.prefix.value.clone().unwrap_or_default();
-    let root = log.name.value.as_ref().map(|name| {
-        let slash = if name.is_empty() { "" } else { "/" };
-        format!("{}{prefix}{name}{slash}", facts.root)
-    });
     // What the URL says itself comes first.
     let first = |in_url: &Option<String>, told: Told, variables: &[&str], otherwise: &str| match in_url {
         _ if !is_s3 => Told::nothing("not used"),
@@ -68,7 +77,28 @@ fn explain(log: WhichLog) -> Result<Document, Failure> {
     let endpoint = first(&facts.endpoint, log.endpoint, &endpoints, "the profile, or Amazon");
     let regions = ["AWS_REGION", "AWS_DEFAULT_REGION"];
     let otherwise = "the profile, or us-east-1 with an endpoint, or the machine";
+    let below = |root: &str| {
+        let name = log.name.value.as_ref()?;
+        let slash = if name.is_empty() { "" } else { "/" };
+        Some(format!("{root}{prefix}{name}{slash}"))
+    };
+    let place = |told: &Told, key: Key| {
+        let Some(url) = &told.value else {
+            return Ok(Place { value: None, from: told.from.clone(), key: None });
+        };
+        check_store_url(url).map_err(|error| error.context(format!("the URL of {}", told.from)))?;
+        let root = match url.as_str() {
+            "s3" => facts.root.clone(),
+            url => read_url(url).map(|facts| facts.root).unwrap_or_default(),
+        };
+        let key = below(&root).map(|root| key.path(&root, facts.layout));
+        Ok::<_, Failure>(Place { value: Some(masked(url)), from: told.from.clone(), key })
+    };
+    let (lease, manifest) = (place(&log.lease, Key::Lease)?, place(&log.manifest, Key::Manifest)?);
+    let root = below(&facts.root);
     Ok(Document {
+        lease,
+        manifest,
         url: Told { value: Some(shown(&facts)), from: log.url.from },
         name: log.name,
         prefix: log.prefix,
@@ -142,6 +172,11 @@ fn for_people(document: &Document) -> String {
         Some(value) => format!("{value}  [{}]", told.from),
         None => format!("-  [{}]", told.from),
     };
+    let place = |place: &Place| match (&place.value, &place.key) {
+        (Some(value), Some(key)) => format!("{value}, {key}  [{}]", place.from),
+        (Some(value), None) => format!("{value}  [{}]", place.from),
+        (None, _) => format!("-  [{}]", place.from),
+    };
     let credentials = match document.credentials.present {
         Some(true) => "present",
         Some(false) => "absent",
@@ -158,6 +193,8 @@ fn for_people(document: &Document) -> String {
         ("bucket", document.bucket.clone()),
         ("log below", document.root.clone().unwrap_or_else(missing)),
         ("layout", document.layout.to_owned()),
+        ("lease", place(&document.lease)),
+        ("manifest", place(&document.manifest)),
         ("slot 1 is", document.first_slot.clone().unwrap_or_else(missing)),
     ])
 }

@@ -102,7 +102,26 @@ Examples:
   haqlite explain s3://my-bucket --name my
   haqlite explain s3://my-bucket/haqlite/my --bare --endpoint http://127.0.0.1:9000 --json
 
-Nothing is asked of the bucket.
+Nothing is asked of the bucket. Where the lease is (HAQLITE_LEASE_URL) only nodes need to know.
 
-JSON: {\"url\", \"name\", \"prefix\", \"endpoint\", \"region\": {\"value\", \"from\"}, \"credentials\": {\"present\", \"from\"},
-\"scheme\", \"bucket\", \"root\", \"layout\", \"first_slot\"}";
+JSON: {\"url\", \"name\", \"prefix\", \"endpoint\", \"region\": {\"value\", \"from\"}, \"lease\", \"manifest\":
+{\"value\", \"from\", \"key\"}, \"credentials\": {\"present\", \"from\"}, \"scheme\", \"bucket\", \"root\", \"layout\", \"first_slot\"}";
+
+pub(super) const STORE_SERVER: &str = "\
+Examples:
+  haqlite store-server --data leases
+  HAQLITE_STORE_TOKEN=a-long-token haqlite store-server --data leases --listen 0.0.0.0:8080
+  haqlite store-server --memory --listen 127.0.0.1:0 --json
+
+For nodes whose bucket cannot keep the lease: HAQLITE_LEASE_URL=http://host:8080?token=a-long-token. A value is on the
+disk before its write is answered. One server at a time has a folder; in memory all is lost with the server.
+
+Without a token it listens on loopback only. HAQLITE_STORE_TOKEN may hold several tokens, with commas between them, so
+that one can be changed for another; arguments can be seen by other users of the machine, variables cannot. All tokens
+may read and write all keys. Tokens travel as they are: without --tls-cert, use it in networks that you trust.
+
+It ends with code 0 on Ctrl-C or SIGTERM, after it has answered what it was asked. Exit code 7 if the address or the
+folder is taken.
+
+JSON, one a line, told apart by \"event\": \"serving\" {\"url\", \"data\": the folder or null, \"tokens\": how many, \"tls\"},
+\"ended\".";

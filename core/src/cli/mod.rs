@@ -16,6 +16,7 @@ mod output;
 mod progress;
 mod restore;
 mod snapshot;
+mod store_server;
 mod text;
 mod verify;
 mod which_log;
@@ -32,7 +33,7 @@ use output::Output;
 /// Runs the command that the arguments name, the first of which is the program's name, and gives the exit code.
 ///
 /// Results go to the standard output, errors and progress to the standard error. It takes over SIGINT and SIGTERM
-/// for `follow`, to the end of the process. The codes are those of `haqlite --help`.
+/// for `follow` and `store-server`, to the end of the process. The codes are those of `haqlite --help`.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
     let args: Vec<OsString> = args.into_iter().collect();
     let wants_json = args.iter().any(|arg| arg == "--json");
@@ -67,5 +68,6 @@ fn perform(command: Command, output: &Output) -> Result<ExitCode, Failure> {
         Command::Compact(arguments) => compact::run(&arguments, output),
         Command::Follow(arguments) => follow::run(&arguments, output),
         Command::Explain(arguments) => explain::run(&arguments, output),
+        Command::StoreServer(arguments) => store_server::run(arguments, output),
     }
 }

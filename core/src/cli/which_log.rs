@@ -13,14 +13,16 @@ pub(super) struct Told {
     pub(super) from: String,
 }
 
-/// Which log the arguments and the environment name.
-#[derive(Debug)]
+/// Which log the arguments and the environment name. URLs are as they were given: they may hold secrets.
 pub(super) struct WhichLog {
     pub(super) url: Told,
     pub(super) name: Told,
     pub(super) prefix: Told,
     pub(super) endpoint: Told,
     pub(super) region: Told,
+    /// Only nodes and `explain` ask for it.
+    pub(super) lease: Told,
+    pub(super) manifest: Told,
 }
 
 const URL_VARIABLE: &str = "HAQLITE_STORAGE_URL";
@@ -67,6 +69,8 @@ impl LogArguments {
             prefix,
             endpoint: Told::given(&self.endpoint, "--endpoint", &[], "default"),
             region: Told::given(&self.region, "--region", &[], "default"),
+            lease: Told::given(&None, "", &["HAQLITE_LEASE_URL"], "not given: as the builder says"),
+            manifest: Told::given(&self.manifest, "--manifest", &["HAQLITE_MANIFEST_URL"], "not given"),
         }
     }
 
@@ -104,6 +108,9 @@ macro_rules! tool_for {
         }
         if let Some(region) = &log.region.value {
             tool = tool.region(region);
+        }
+        if let Some(manifest) = &log.manifest.value {
+            tool = tool.manifest_url(manifest);
         }
         tool
     }};

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use super::handle::HaQLite;
 use super::node_engine::NodeEngine;
-use super::store_url::{Stores, open_stores};
+use super::store_choice::{Endpoint, StoreChoice};
+use super::stores::{Stores, open_stores};
 use crate::bucket::{Bucket, S3Credentials};
 use crate::lease_store::LeaseStore;
 use crate::manifest_store::{ManifestPlace, ManifestStore};
+use crate::net::masked;
 use crate::runtime::{Node, NodeOptions, Settings, lease_key, manifest_key, run_blocking};
 use crate::types::{
     Compaction, CoordinatorConfig, Durability, Error, ErrorKind, HaMode, LocalReads, NodeId, Result,
@@ -29,12 +31,9 @@ use crate::types::{
 #[derive(Clone)]
 pub struct Builder {
     pub(super) bucket: Option<String>,
-    pub(super) storage: Option<Arc<dyn Bucket>>,
-    pub(super) storage_url: Option<String>,
-    pub(super) lease_store: Option<Arc<dyn LeaseStore>>,
-    manifest_store: Option<Arc<dyn ManifestStore>>,
-    pub(super) lease_url: Option<String>,
-    pub(super) not_built: Option<&'static str>,
+    pub(super) storage: StoreChoice<dyn Bucket>,
+    pub(super) lease: StoreChoice<dyn LeaseStore>,
+    pub(super) manifest: StoreChoice<dyn ManifestStore>,
     db_name: Option<String>,
     prefix: String,
     pub(super) endpoint: Option<String>,
@@ -62,12 +61,9 @@ impl Builder {
     pub(super) fn new() -> Builder {
         Builder {
             bucket: None,
-            storage: None,
-            storage_url: None,
-            lease_store: None,
-            manifest_store: None,
-            lease_url: None,
-            not_built: None,
+            storage: StoreChoice::NONE,
+            lease: StoreChoice::NONE,
+            manifest: StoreChoice::NONE,
             db_name: None,
             prefix: "haqlite/".to_owned(),
             endpoint: None,
@@ -92,8 +88,8 @@ impl Builder {
         }
     }
 
-    /// Keeps the log and the lease in the bucket that this URL names: `s3://bucket/prefix?endpoint=&region=`,
-    /// `file:///folder`, `memory://name`.
+    /// Keeps the log in the bucket that this URL names, and the lease as well, if nothing else here says where that
+    /// is: `s3://bucket/prefix?endpoint=&region=`, `file:///folder`, `memory://name`.
     pub fn bucket(mut self, url: impl Into<String>) -> Builder {
         self.bucket = Some(url.into());
         self
@@ -101,7 +97,7 @@ impl Builder {
 
     /// Keeps the log in this bucket.
     pub fn storage(mut self, bucket: impl Bucket) -> Builder {
-        self.storage = Some(Arc::new(bucket));
+        self.storage.store = Some(Arc::new(bucket));
         self
     }
 
@@ -110,45 +106,54 @@ impl Builder {
         self.storage(bucket)
     }
 
-    /// Keeps the lease in this store.
-    pub fn lease_store(mut self, store: impl LeaseStore) -> Builder {
-        self.lease_store = Some(Arc::new(store));
-        self
-    }
-
-    /// Keeps the manifest in this store.
-    pub fn manifest_store(mut self, store: impl ManifestStore) -> Builder {
-        self.manifest_store = Some(Arc::new(store));
-        self
-    }
-
     /// Keeps the log in the bucket that this URL names; `HAQLITE_STORAGE_URL` is the same.
     pub fn storage_url(mut self, url: impl Into<String>) -> Builder {
-        self.storage_url = Some(url.into());
+        self.storage.url = Some(url.into());
         self
     }
 
-    /// Keeps the lease in the bucket that this URL names; `HAQLITE_LEASE_URL` is the same.
+    /// Keeps the lease in this store, at `<prefix><db_name>/_lease`.
+    pub fn lease_store(mut self, store: impl LeaseStore) -> Builder {
+        self.lease.store = Some(Arc::new(store));
+        self
+    }
+
+    /// Keeps the lease where this URL leads; `HAQLITE_LEASE_URL` is the same:
+    ///
+    /// - `s3`: in the log's bucket;
+    /// - `s3://bucket/prefix?endpoint=&region=`, `file:///folder`, `memory://name`: in a bucket;
+    /// - `nats://host:4222?bucket=`, with the feature `nats`: in NATS JetStream;
+    /// - `etcd://host:2379,host:2379?prefix=`, with the feature `etcd`: in etcd;
+    /// - `http://host:8080?token=`, also `https:`: behind a server that speaks haqlite's protocol for stores.
+    ///
+    /// Its key is `<prefix><db_name>/_lease` below what the URL says.
     pub fn lease_url(mut self, url: impl Into<String>) -> Builder {
-        self.lease_url = Some(url.into());
+        self.lease.url = Some(url.into());
         self
     }
 
-    /// Keeps the lease behind an HTTP endpoint. Not implemented: `open` says so.
-    pub fn lease_endpoint(mut self, _url: impl Into<String>, _token: impl Into<String>) -> Builder {
-        self.not_built = Some("leases over HTTP (`lease_endpoint`) are not implemented yet");
+    /// Keeps the lease behind this HTTP server: as [`Builder::lease_url`] with the token in the URL.
+    pub fn lease_endpoint(mut self, url: impl Into<String>, token: impl Into<String>) -> Builder {
+        self.lease.endpoint = Some(Endpoint { url: url.into(), token: token.into() });
         self
     }
 
-    /// Keeps the manifest where this URL says. Not implemented: `open` says so.
-    pub fn manifest_url(mut self, _url: impl Into<String>) -> Builder {
-        self.not_built = Some("manifest stores (`manifest_url`) are not implemented yet");
+    /// Keeps a manifest in this store, at `<prefix><db_name>/_manifest`: it wakes followers when the log grows.
+    pub fn manifest_store(mut self, store: impl ManifestStore) -> Builder {
+        self.manifest.store = Some(Arc::new(store));
         self
     }
 
-    /// Keeps the manifest behind an HTTP endpoint. Not implemented: `open` says so.
-    pub fn manifest_endpoint(mut self, _url: impl Into<String>, _token: impl Into<String>) -> Builder {
-        self.not_built = Some("manifest stores (`manifest_endpoint`) are not implemented yet");
+    /// Keeps a manifest where this URL leads, in one of the forms of [`Builder::lease_url`]; `HAQLITE_MANIFEST_URL`
+    /// is the same. Its key is `<prefix><db_name>/_manifest` below what the URL says.
+    pub fn manifest_url(mut self, url: impl Into<String>) -> Builder {
+        self.manifest.url = Some(url.into());
+        self
+    }
+
+    /// Keeps a manifest behind this HTTP server: as [`Builder::manifest_url`] with the token in the URL.
+    pub fn manifest_endpoint(mut self, url: impl Into<String>, token: impl Into<String>) -> Builder {
+        self.manifest.endpoint = Some(Endpoint { url: url.into(), token: token.into() });
         self
     }
 
@@ -298,9 +303,6 @@ impl Builder {
     pub fn open_blocking(self, path: impl AsRef<Path>, schema: &str) -> Result<HaQLite> {
         validate_mode_role(self.mode, self.role)?;
         validate_mode_durability(self.mode, self.durability)?;
-        if let Some(what) = self.not_built {
-            return Err(Error::new(ErrorKind::NotImplemented, what));
-        }
         let path = path.as_ref();
         let stores = open_stores(&self)?;
         let options = self.node_options(path, schema, stores)?;
@@ -316,19 +318,19 @@ impl Builder {
                 .map(|stem| stem.to_string_lossy().into_owned())
                 .ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "the path names no file"))?,
         };
-        let root = format!("{}{}{name}/", stores.root, self.prefix);
-        let default_key = lease_key(&root, stores.bucket.layout());
-        let key = manifest_key(&root, stores.bucket.layout());
-        let manifest = self.manifest_store.map(|store| ManifestPlace { store, key });
+        let layout = stores.bucket.layout();
+        let below = |root: &str| format!("{root}{}{name}/", self.prefix);
+        let manifest = stores.manifest.map(|manifest| {
+            let key = manifest_key(&below(&manifest.root), layout);
+            ManifestPlace { store: manifest.store, key }
+        });
         Ok(NodeOptions {
             path: path.to_path_buf(),
             schema: schema.to_owned(),
-            lease_key: stores.lease_root.map_or(default_key, |lease_root| {
-                lease_key(&format!("{lease_root}{}{name}/", self.prefix), stores.bucket.layout())
-            }),
+            root: below(&stores.root),
             bucket: stores.bucket,
-            root,
-            lease_store: stores.lease,
+            lease_key: lease_key(&below(&stores.lease.root), layout),
+            lease_store: stores.lease.store,
             manifest,
             role: self.role,
             instance_id: self.instance_id,
@@ -375,9 +377,14 @@ fn wal_cap(chosen: u64, durability: Durability) -> Result<u64> {
     }
 }
 
+/// Shows no secret.
 impl std::fmt::Debug for Builder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Builder")
+            .field("bucket", &self.bucket.as_deref().map(masked))
+            .field("storage", &self.storage)
+            .field("lease", &self.lease)
+            .field("manifest", &self.manifest)
             .field("prefix", &self.prefix)
             .field("role", &self.role)
             .finish_non_exhaustive()

@@ -1,14 +1,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::store_url::open_storage;
+use super::store_url::{Placed, open_manifest, open_storage};
 use crate::bucket::{Bucket, Opened, S3Credentials, UrlOptions};
+use crate::manifest_store::{ManifestPlace, ManifestStore};
+use crate::runtime::manifest_key;
 use crate::types::{Error, ErrorKind, Result};
 
 /// Which log is meant: a bucket, and a name in it. What the tools that need no node have in common.
 #[derive(Clone)]
 pub(crate) struct LogSource {
     storage: Storage,
+    /// Where the log's manifest is, if it has one.
+    pub(crate) manifest: Option<ManifestSource>,
     pub(crate) name: Option<String>,
     pub(crate) prefix: String,
     pub(crate) endpoint: Option<String>,
@@ -22,12 +26,24 @@ enum Storage {
     Bucket(Arc<dyn Bucket>),
 }
 
+/// Where a manifest is.
+#[derive(Clone)]
+pub(crate) enum ManifestSource {
+    /// Where this URL leads, in one of the forms of the builder's `manifest_url`.
+    Url(String),
+    /// In this store.
+    #[expect(dead_code, reason = "tools are not given stores yet")]
+    Store(Arc<dyn ManifestStore>),
+}
+
 /// The place of a log.
 #[derive(Clone)]
 pub(crate) struct LogPlace {
     pub(crate) bucket: Arc<dyn Bucket>,
     /// Empty, or ending in a slash.
     pub(crate) root: String,
+    /// Where its manifest is, if it has one.
+    pub(crate) manifest: Option<ManifestPlace>,
 }
 
 impl LogSource {
@@ -44,6 +60,7 @@ impl LogSource {
     fn over(storage: Storage) -> LogSource {
         LogSource {
             storage,
+            manifest: None,
             name: None,
             prefix: "haqlite/".to_owned(),
             endpoint: None,
@@ -59,22 +76,35 @@ impl LogSource {
         let name = self.name.clone().or_else(stem).ok_or_else(|| {
             Error::new(ErrorKind::InvalidArgument, "which database? Name it as `db_name` does")
         })?;
+        let options = UrlOptions {
+            endpoint: self.endpoint.clone(),
+            region: self.region.clone(),
+            credentials: self.credentials.clone(),
+            existing: true,
+        };
         let storage = match &self.storage {
-            Storage::Url(url) => {
-                let options = UrlOptions {
-                    endpoint: self.endpoint.clone(),
-                    region: self.region.clone(),
-                    credentials: self.credentials.clone(),
-                    existing: true,
-                };
-                open_storage(url, options)?
-            }
+            Storage::Url(url) => open_storage(url, options.clone())?,
             Storage::Bucket(bucket) => {
                 Opened { bucket: Arc::clone(bucket), root: String::new(), watch_every: None }
             }
         };
         let slash = if name.is_empty() { "" } else { "/" };
-        Ok(LogPlace { bucket: storage.bucket, root: format!("{}{}{name}{slash}", storage.root, self.prefix) })
+        let below = |root: &str| format!("{root}{}{name}{slash}", self.prefix);
+        let placed = match &self.manifest {
+            None => None,
+            Some(ManifestSource::Url(url)) => {
+                let opened = open_manifest(url, &storage, &options);
+                Some(opened.map_err(|error| error.context("the manifest store"))?)
+            }
+            Some(ManifestSource::Store(store)) => {
+                Some(Placed { store: Arc::clone(store), root: String::new() })
+            }
+        };
+        let manifest = placed.map(|placed| ManifestPlace {
+            key: manifest_key(&below(&placed.root), storage.bucket.layout()),
+            store: placed.store,
+        });
+        Ok(LogPlace { root: below(&storage.root), bucket: storage.bucket, manifest })
     }
 }
 
@@ -92,6 +122,12 @@ macro_rules! names_a_log {
             /// What stands before the name in the bucket; `haqlite/` by default.
             pub fn prefix(mut self, prefix: impl Into<String>) -> $tool {
                 self.source.prefix = prefix.into();
+                self
+            }
+
+            /// Where the log's manifest is, if it has one: a URL as of [`Builder::manifest_url`]($crate::Builder::manifest_url).
+            pub fn manifest_url(mut self, url: impl Into<String>) -> $tool {
+                self.source.manifest = Some($crate::database::ManifestSource::Url(url.into()));
                 self
             }
 

@@ -76,6 +76,7 @@ impl Follow {
             path: path.to_path_buf(),
             bucket: place.bucket,
             root: place.root,
+            manifest: place.manifest,
             interval: self.interval,
             adopt: self.adopt,
         })?;

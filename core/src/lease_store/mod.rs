@@ -3,6 +3,7 @@
 mod bucket;
 #[cfg(feature = "etcd")]
 mod etcd;
+mod http;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod laws;
 mod memory;
@@ -16,6 +17,7 @@ use crate::types::Result;
 pub use bucket::BucketLeaseStore;
 #[cfg(feature = "etcd")]
 pub use etcd::EtcdLeaseStore;
+pub use http::HttpLeaseStore;
 pub use memory::MemoryLeaseStore;
 #[cfg(feature = "nats")]
 pub use nats::{NatsLeaseStore, NatsWarning};

@@ -1,9 +1,10 @@
+use std::path::Path;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Client, redirect, retry};
 
-use super::tls::client_tls;
+use super::tls::client_tls_trusting;
 use crate::types::{Error, ErrorKind, Result};
 
 /// How long it may take until a connection stands.
@@ -20,6 +21,12 @@ const POOL_CONNECTIONS_PER_HOST: usize = 32;
 /// the first byte went out is put on a new connection; that is still one try.) Its connections belong to the tokio
 /// runtime on which it is used. `InvalidConfig` if the token has characters that a header cannot have.
 pub(crate) fn http_client(token: Option<&str>) -> Result<Client> {
+    http_client_trusting(token, None)
+}
+
+/// The same. With a file of certificates (PEM) it trusts those, and not what the system trusts; `InvalidConfig` if
+/// the file cannot be read or has none.
+pub(crate) fn http_client_trusting(token: Option<&str>, ca: Option<&Path>) -> Result<Client> {
     let mut headers = HeaderMap::new();
     if let Some(token) = token {
         let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
@@ -39,7 +46,7 @@ pub(crate) fn http_client(token: Option<&str>) -> Result<Client> {
         .retry(retry::never())
         .no_proxy()
         .http1_only()
-        .tls_backend_preconfigured(client_tls()?)
+        .tls_backend_preconfigured(client_tls_trusting(ca)?)
         .build()
         .map_err(|e| Error::new(ErrorKind::Internal, "the HTTP client cannot be made").with_source(e))
 }

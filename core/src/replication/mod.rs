@@ -12,6 +12,7 @@ mod genesis;
 mod hand_over;
 #[cfg(test)]
 mod hand_over_tests;
+mod hint;
 mod journal;
 #[cfg(test)]
 mod journal_tests;
@@ -38,6 +39,7 @@ pub(crate) use floor::Floor;
 pub(crate) use gaps::Gaps;
 pub(crate) use genesis::Genesis;
 pub(crate) use hand_over::{HandOver, HandOverEffect, HandOverEvent, HandOverLimits, Proof};
+pub(crate) use hint::{Hint, ManifestWord, poll_after};
 pub(crate) use journal::{Journal, MainFile, RECORD_BYTES, Record, RecordKind};
 pub(crate) use ledger::{Ledger, out_of_reach};
 pub(crate) use pace::{Pace, Unshipped};

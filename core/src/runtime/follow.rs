@@ -34,16 +34,23 @@ impl Replicator {
     /// One look at the log: what is new is applied. Failures are reported and tried again.
     pub(super) fn look(&mut self) {
         self.unreadable = false;
+        self.shared.told.looks();
         self.next_look = clock::now() + self.shared.timing.pull;
         let prove = !self.shared.view.borrow().caught_up || self.looks.is_multiple_of(PROVE_EVERY);
         self.looks = self.looks.wrapping_add(1);
         let result = match self.replica {
-            None => self.bootstrap(),
+            None => self.bootstrap().map(|()| {
+                if self.replica.is_some() {
+                    // Whether this is the log's end, the next look tells, however seldom there are looks.
+                    self.next_look = clock::now();
+                }
+            }),
             Some(_) => self.catch_up(prove).map(drop),
         };
         match result.or_else(|error| self.pass_damage(error)) {
             Ok(()) => {
                 self.doubts = 0;
+                self.next_look = self.next_look + super::manifest_hint::spared(&self.shared);
                 self.shared.recovered();
             }
             Err(error) => self.failed(error),

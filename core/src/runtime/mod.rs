@@ -33,6 +33,7 @@ mod lease;
 mod local_files;
 mod log;
 mod lookup;
+mod manifest_hint;
 mod moments;
 mod node;
 mod object_reader;
@@ -70,7 +71,7 @@ mod verify;
 mod verify_task;
 
 pub(crate) use blocking::run_blocking;
-pub(crate) use clock::now as boot_clock;
+pub(crate) use clock::{now as boot_clock, wall_ms};
 pub(crate) use complete::complete;
 pub(crate) use confirmations::LocalReader;
 #[cfg(feature = "cli")]

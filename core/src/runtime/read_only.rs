@@ -18,6 +18,7 @@ use super::start::{FORWARD_TIMEOUT, share, start_replicator, test_injection_once
 use crate::bucket::Bucket;
 use crate::client::Forwarder;
 use crate::lease_store::MemoryLeaseStore;
+use crate::manifest_store::ManifestPlace;
 use crate::replication::Genesis;
 use crate::types::{
     Compaction, CoordinatorConfig, Durability, Error, ErrorKind, LocalReads, NodeId, Position, Result,
@@ -30,6 +31,8 @@ pub(crate) struct ReadOnlyOptions {
     pub(crate) bucket: Arc<dyn Bucket>,
     /// The log's root in the bucket: empty, or ending in a slash.
     pub(crate) root: String,
+    /// What tells of new slots, if anything does.
+    pub(crate) manifest: Option<ManifestPlace>,
     /// How often it looks for slots.
     pub(crate) interval: Duration,
     /// Take a database without local state for the log's.
@@ -80,6 +83,9 @@ impl Node {
         let (forwarder, released) = (Forwarder::new(None)?, watch::channel(0).1);
         let outage = Outage::new(TTL, options.settings.durability, forwarder.clone(), released.clone());
         let replicator = start_replicator(&shared, &runtime, inbox, &options, outage)?;
+        if let Some(place) = &options.manifest {
+            runtime.spawn(super::manifest_hint::run(Arc::clone(&shared), place.clone()));
+        }
         Ok(Node {
             reader: LocalReader::new(&shared),
             shared,
@@ -132,7 +138,7 @@ impl ReadOnlyOptions {
             root: self.root.clone(),
             // Never asked: there is no lease task.
             lease_store: Arc::new(MemoryLeaseStore::new()),
-            manifest: None,
+            manifest: self.manifest.clone(),
             lease_key: String::new(),
             role: Some(Role::Follower),
             instance_id: None,

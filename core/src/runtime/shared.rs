@@ -11,6 +11,7 @@ use super::confirmations::Confirmations;
 use super::events::Events;
 use super::local_files::LocalFiles;
 use super::log::Log;
+use super::manifest_hint::Told;
 use super::peers::Peers;
 use super::stamps::Stamps;
 use crate::election::{self, Tenure};
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     pub(super) peers: Peers,
     pub(super) confirmations: Arc<Confirmations>,
     pub(super) stamps: Stamps,
+    /// What the manifest says, where there is one.
+    pub(super) told: Told,
     /// The connections, from when there is a database at the path.
     pub(super) database: OnceLock<Connections>,
     pub(super) view: watch::Sender<View>,
@@ -123,6 +126,8 @@ pub(crate) struct View {
     pub(crate) last_error: Option<(ErrorKind, String)>,
     /// The same of the lease store.
     pub(crate) lease_error: Option<(ErrorKind, String)>,
+    /// The same of the manifest store.
+    pub(crate) manifest_error: Option<(ErrorKind, String)>,
     /// What the last verification found wrong with the log.
     pub(crate) verify_error: Option<(ErrorKind, String)>,
     /// From which slot on each epoch is known to own the log. Nothing is known of slots before the first.
@@ -333,7 +338,8 @@ impl Shared {
         status.lag = view.behind_since.map_or(Duration::ZERO, |since| clock::now().since(since));
         status.lag_bytes = view.unshipped_bytes;
         status.spool_bytes = view.spool_bytes;
-        status.last_error = view.last_error.or(view.lease_error).or(view.verify_error);
+        status.last_error =
+            view.last_error.or(view.lease_error).or(view.verify_error).or(view.manifest_error);
         status.lost_tails = self.files.lost_tails();
         status
     }
@@ -362,6 +368,7 @@ impl View {
             spool_bytes: 0,
             last_error: None,
             lease_error: None,
+            manifest_error: None,
             verify_error: None,
             epochs: Vec::new(),
             stopped: None,

@@ -15,6 +15,7 @@ use super::found::Bootstrap;
 use super::lease::LeaseTask;
 use super::local_files::LocalFiles;
 use super::log::Log;
+use super::manifest_hint::{self, Told};
 use super::node::{Node, NodeOptions, block_on};
 use super::outage::Outage;
 use super::peers::Peers;
@@ -83,6 +84,9 @@ impl Node {
             // Who cannot lead does not offer itself as a successor.
             runtime.spawn(super::heartbeat::run(Arc::clone(&shared), forwarder.clone(), poll));
         }
+        if let Some(place) = &options.manifest {
+            runtime.spawn(manifest_hint::run(Arc::clone(&shared), place.clone()));
+        }
         runtime.spawn(super::verify_task::run(Arc::clone(&shared)));
         let (stop_server, mut stopped) = watch::channel(false);
         let service = Arc::new(NodeService(Arc::clone(&shared)));
@@ -126,6 +130,7 @@ pub(super) fn share(
         peers: Peers::default(),
         confirmations: Arc::new(Confirmations::new(options.settings.confirm_timeout)),
         stamps: Stamps::new(),
+        told: Told::default(),
         database: OnceLock::new(),
         view: watch::Sender::new(View::new()),
         replicator: to_replicator,

@@ -1,20 +1,12 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::net::TcpListener;
 
 use crate::types::{Error, ErrorKind, Result};
 
-use super::stall::StallGuard;
+use super::connections::serve_connections;
 use super::{Secret, ServerLimits, Service, routes};
 
 /// Where a server listens.
@@ -72,61 +64,7 @@ impl Server {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) {
         let router = routes::router(service, self.secret, &self.limits);
-        let (closing, is_closing) = watch::channel(false);
-        let mut connections = JoinSet::new();
-        let mut shutdown = pin!(shutdown);
-        loop {
-            tokio::select! {
-                () = &mut shutdown => break,
-                Some(_) = connections.join_next() => {}
-                accepted = self.listener.accept(), if connections.len() < self.limits.connections => {
-                    match accepted {
-                        Ok((stream, _)) => {
-                            let connection =
-                                connection(stream, router.clone(), self.limits.clone(), is_closing.clone());
-                            connections.spawn(connection);
-                        }
-                        Err(error) => recover_from_accept(&error).await,
-                    }
-                }
-            }
-        }
-        drop(self.listener);
-        closing.send_replace(true);
-        let drained = tokio::time::timeout(self.limits.drain, async {
-            while connections.join_next().await.is_some() {}
-        });
-        if drained.await.is_err() {
-            tracing::warn!(connections = connections.len(), "requests in progress were cut at the shutdown");
-            connections.shutdown().await;
-        }
-    }
-}
-
-async fn connection(
-    stream: TcpStream,
-    router: Router,
-    limits: ServerLimits,
-    mut is_closing: watch::Receiver<bool>,
-) {
-    // Answers are small and somebody waits for them.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection went away before it was served");
-        return;
-    }
-    let io = TokioIo::new(StallGuard::new(stream, limits.write_stall));
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(limits.head);
-    let mut serving = pin!(builder.serve_connection(io, TowerToHyperService::new(router)));
-    let result = tokio::select! {
-        result = &mut serving => result,
-        () = async { drop(is_closing.wait_for(|closing| *closing).await) } => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
-    };
-    if let Err(error) = result {
-        tracing::debug!(%error, "a connection ended early");
+        serve_connections(self.listener, None, router, &self.limits, shutdown).await;
     }
 }
 
@@ -167,17 +105,5 @@ fn bind_error(address: SocketAddr, error: io::Error) -> Error {
         )
         .with_source(error),
         _ => Error::io(format_args!("listening on {address}"), error),
-    }
-}
-
-/// Out of descriptors: wait for some to be closed. Anything else concerns one connection only.
-async fn recover_from_accept(error: &io::Error) {
-    tracing::debug!(%error, "a connection could not be accepted");
-    let connection_only = matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
-    );
-    if !connection_only {
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

@@ -1,5 +1,6 @@
 //! What a node answers over HTTP.
 
+mod connections;
 mod http;
 mod limits;
 mod routes;
@@ -15,6 +16,7 @@ mod http_tests;
 #[cfg(test)]
 pub(crate) mod test_service;
 
+pub(crate) use connections::serve_connections;
 pub(crate) use http::{Listen, Server};
 pub(crate) use limits::{MAX_ANSWER_BYTES, MAX_REQUEST_BYTES, ServerLimits};
 pub(crate) use secret::Secret;

@@ -20,7 +20,7 @@ impl Secret {
 
     /// Whether the value of an `Authorization` header carries this secret. The time that it takes says
     /// nothing about the secret.
-    pub(super) fn is_in(&self, authorization: &[u8]) -> bool {
+    pub(crate) fn is_in(&self, authorization: &[u8]) -> bool {
         let Some((scheme, token)) = authorization.split_at_checked(BEARER.len()) else { return false };
         // `blake3::Hash` compares in constant time.
         scheme.eq_ignore_ascii_case(BEARER) && blake3::hash(token) == blake3::hash(self.0.as_bytes())

@@ -156,6 +156,23 @@ fn explain_says_where_each_value_came_from() {
     let document = site.run(&["explain", &site.bucket(), "--bare", "--json"]).document();
     assert_eq!((&document["layout"], &document["root"]), (&json!("directory"), &json!("")));
     assert_eq!(document["credentials"], json!({ "present": false, "from": "not used" }));
+    let mut command = site.command(&["explain", "s3://b/p", "--name", "a", "--manifest", "s3", "--json"]);
+    command.env("HAQLITE_LEASE_URL", "s3://hush:hush@leases/q?secret_access_key=hush&region=r");
+    let refused = crate::support::finish(command.spawn().unwrap());
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(!format!("{refused:?}").contains("hush"), "{refused:?}");
+    command.env("HAQLITE_LEASE_URL", "s3://leases/q?access_key_id=hush&secret_access_key=hush&region=r");
+    let said = crate::support::finish(command.spawn().unwrap());
+    assert!(!format!("{said:?}").contains("hush"), "{said:?}");
+    let document = said.document();
+    let value = "s3://leases/q?region=r";
+    let lease = json!({ "value": value, "from": "HAQLITE_LEASE_URL", "key": "q/haqlite/a/_lease" });
+    assert_eq!(document["lease"], lease);
+    let manifest = json!({ "value": "s3", "from": "--manifest", "key": "p/haqlite/a/_manifest" });
+    assert_eq!(document["manifest"], manifest);
+    let nowhere = site.run(&["explain", "s3://b", "--name", "a", "--json"]).document();
+    assert_eq!(nowhere["manifest"], json!({ "value": null, "from": "not given", "key": null }));
+
     let people = site.run(&["explain", "s3://b", "--name", "a"]);
     assert!(people.stdout.contains("unknown  [the machine or container"), "{people:?}");
 }

@@ -7,6 +7,7 @@ mod follow;
 mod help;
 mod look;
 mod restore;
+mod store_server;
 mod support;
 mod upkeep;
 

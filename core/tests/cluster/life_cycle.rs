@@ -1,6 +1,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use haqlite::lease_store::MemoryLeaseStore;
 use haqlite::{ErrorKind, Event, HaMode, HaQLite, NodeId, Role, TxMode};
 
 use crate::support::{SCHEMA, count, eventually, insert, leads};
@@ -63,9 +64,9 @@ fn a_configuration_that_names_nothing_or_nonsense_is_refused_with_a_reason() {
     for builder in [
         memory().mode(HaMode::SharedWriter),
         memory().role(Role::Client),
-        memory().manifest_url("s3://x"),
-        memory().lease_endpoint("http://x", "t"),
-        memory().lease_url("nats://x"),
+        memory().manifest_url("ftp://x"),
+        memory().lease_endpoint("memory://x", "t"),
+        memory().lease_url("memory://x").lease_store(MemoryLeaseStore::new()),
     ] {
         let error = open(builder);
         assert!(matches!(error.kind(), ErrorKind::NotImplemented | ErrorKind::InvalidConfig), "{error:?}");

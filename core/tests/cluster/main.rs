@@ -11,6 +11,7 @@ mod lease_faults;
 mod life_cycle;
 mod limits;
 mod log_faults;
+mod manifest_hint;
 mod outages;
 mod outcomes;
 mod read_replica;

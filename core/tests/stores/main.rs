@@ -6,6 +6,7 @@
 #[cfg(feature = "etcd")]
 mod etcd;
 mod failover;
+mod http;
 #[cfg(feature = "nats")]
 mod nats;
 mod outages;

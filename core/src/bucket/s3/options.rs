@@ -10,17 +10,19 @@ use aws_sdk_s3::config::{
 };
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use std::fmt;
 use std::time::Duration;
 use url::Url;
 
 use super::super::S3Credentials;
+use crate::net::masked;
 use crate::types::{Error, ErrorKind, Result};
 
 /// Where stores that are not Amazon's say they are.
 const REGION_OF_OTHERS: &str = "us-east-1";
 
 /// What an [`S3Bucket`](super::S3Bucket) is opened with.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct S3Options {
     /// The bucket's name.
@@ -36,6 +38,18 @@ pub struct S3Options {
     /// The limit of time for one request with its body, and for each piece of an answer's body. An upload
     /// in parts is several requests. 30 s.
     pub operation_timeout: Duration,
+}
+
+/// Shows no secret.
+impl fmt::Debug for S3Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Options")
+            .field("bucket", &self.bucket)
+            .field("endpoint", &self.endpoint.as_deref().map(masked))
+            .field("region", &self.region)
+            .field("credentials", &self.credentials)
+            .finish_non_exhaustive()
+    }
 }
 
 impl S3Options {
