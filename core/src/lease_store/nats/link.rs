@@ -4,7 +4,9 @@ use std::error::Error as StdError;
 use std::fmt::Write;
 use std::time::Duration;
 
-use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, HeaderMap, Message, Request};
+use async_nats::{
+    Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, HeaderMap, Message, Request,
+};
 use async_nats::{RequestError, RequestErrorKind, ServerAddr, ServerError};
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -18,6 +20,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// After twice this time without a sign of life a connection is given up, also when nothing is asked on it.
 const PING_EVERY: Duration = Duration::from_secs(5);
+
+/// A server that refuses every connection at once.
+const NOWHERE: &str = "nats://127.0.0.1:0";
 
 /// Messages that wait to be sent.
 const SEND_CAPACITY: usize = 256;
@@ -58,7 +63,7 @@ impl Link {
             .request_timeout(None)
             .client_capacity(SEND_CAPACITY)
             .subscription_capacity(SUBSCRIPTION_CAPACITY)
-            // Every server is tried once, and the client ends itself soon after it lost its connection.
+            // Every server is tried once.
             .max_reconnects(addresses.len())
             .reconnect_delay_callback(|_| Duration::ZERO)
             .retain_servers_order()
@@ -68,6 +73,10 @@ impl Link {
                 std::future::ready(())
             });
         let client = options.connect(addresses).await.map_err(not_connected)?;
+        // The client would connect again by itself, and send what it still has. This way it finds nobody, and ends.
+        client.set_server_pool(NOWHERE).await.map_err(|e| {
+            Error::new(ErrorKind::Internal, "the client of NATS takes no servers").with_source(e)
+        })?;
         Ok(Link { client, signs, given_up: watch::Sender::new(false) })
     }
 
@@ -103,13 +112,17 @@ impl Link {
         let mut unanswered = GiveUp { link: self, armed: true };
         let answer = self.ask_patiently(subject, headers, body).await;
         // What is too large was not even sent.
-        unanswered.armed =
-            answer.as_ref().is_err_and(|error| error.kind() != ErrorKind::LimitExceeded);
+        unanswered.armed = answer.as_ref().is_err_and(|error| error.kind() != ErrorKind::LimitExceeded);
         answer
     }
 
     /// The same, for those who often stop waiting.
-    pub(super) async fn ask_patiently(&self, subject: &str, headers: HeaderMap, body: Bytes) -> Result<Message> {
+    pub(super) async fn ask_patiently(
+        &self,
+        subject: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Message> {
         let mut request = Request::new().payload(body);
         if !headers.is_empty() {
             request = request.headers(headers);
@@ -128,7 +141,8 @@ impl Link {
 
     /// Returns when the server said that this login may not use the subject, or not receive answers.
     async fn forbidden(&self, subject: &str) -> String {
-        let concerns = |word: &str| word.contains(&format!("\"{subject}\"")) || word.contains("Subscription to");
+        let concerns =
+            |word: &str| word.contains(&format!("\"{subject}\"")) || word.contains("Subscription to");
         let mut signs = self.signs.clone();
         let signs = signs.wait_for(|signs| signs.forbidden.as_deref().is_some_and(concerns)).await;
         let word = signs.ok().and_then(|signs| signs.forbidden.clone());
@@ -143,7 +157,8 @@ impl Link {
         match error.kind() {
             RequestErrorKind::MaxPayloadExceeded => {
                 let most = self.client.max_payload();
-                let message = format!("the value is too large for the NATS server: its max_payload is {most}");
+                let message =
+                    format!("the value is too large for the NATS server: its max_payload is {most}");
                 Error::new(ErrorKind::LimitExceeded, message)
             }
             RequestErrorKind::NoResponders => {
@@ -211,7 +226,9 @@ fn not_connected(error: ConnectError) -> Error {
         source = inner.source();
     }
     let kind = match error.kind() {
-        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => ErrorKind::Unauthorized,
+        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+            ErrorKind::Unauthorized
+        }
         ConnectErrorKind::ServerParse => ErrorKind::InvalidConfig,
         // Servers have other words for expired and revoked users.
         _ if reason.contains("Authentication") || reason.contains("Authorization") => ErrorKind::Unauthorized,

@@ -138,7 +138,10 @@ impl NatsLeaseStore {
     fn warn(&self, warnings: Vec<NatsWarning>) {
         let before = self.warnings.lock().replace(warnings.clone());
         for warning in warnings.iter().filter(|_| before.is_none()) {
-            tracing::warn!(bucket = self.describe(), "the settings of the bucket can lose what was written: {warning}");
+            tracing::warn!(
+                bucket = self.describe(),
+                "the settings of the bucket can lose what was written: {warning}"
+            );
         }
     }
 
@@ -236,7 +239,8 @@ impl LeaseStore for NatsLeaseStore {
         let mut lent = self.parked.lend(&subject);
         loop {
             let Some(watcher) = &mut lent.watcher else {
-                let start = async { Watcher::start(self.link().await?, &self.target.stream(), &subject).await };
+                let start =
+                    async { Watcher::start(self.link().await?, &self.target.stream(), &subject).await };
                 match self.limited(start).await {
                     Ok(watcher) => lent.watcher = Some(watcher),
                     Err(_) => tokio::time::sleep(WATCH_AGAIN).await,

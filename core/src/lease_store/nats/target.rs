@@ -32,7 +32,10 @@ pub(super) struct Target {
 pub(super) enum Login {
     Nobody,
     Token(String),
-    Password { user: String, password: String },
+    Password {
+        user: String,
+        password: String,
+    },
     /// A file as `nsc` makes it.
     Credentials(PathBuf),
 }
