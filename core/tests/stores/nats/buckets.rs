@@ -1,6 +1,6 @@
 //! What buckets there are, and what fits into them.
 
-use haqlite::lease_store::{LeaseStore, NatsWarning, Register};
+use haqlite::lease_store::{LeaseStore, NatsLeaseStore, NatsWarning, Register};
 use haqlite::{Error, ErrorKind};
 
 use super::{Nats, done, kind};
@@ -49,6 +49,20 @@ fn a_value_above_the_buckets_limit_is_refused_and_changes_nothing() {
         let version = done(store.create("k", b"1").await);
         assert_eq!(kind(store.replace("k", &[b'x'; 2000], &version).await), ErrorKind::LimitExceeded);
         assert_eq!(store.read("k").await.unwrap().map(|found| found.version), Some(version));
+    });
+}
+
+#[test]
+fn a_full_bucket_refuses_and_loses_nothing() {
+    let nats = Nats::start();
+    run(async {
+        nats.client().make_bucket(r#","discard":"new","max_bytes":20000"#).await;
+        let store = nats.store();
+        let version = done(store.create("first", &[b'x'; 5000]).await);
+        done(store.create("second", &[b'x'; 10000]).await);
+        assert_eq!(kind(store.create("third", &[b'x'; 10000]).await), ErrorKind::LimitExceeded);
+        assert_eq!(store.read("third").await.unwrap(), None);
+        assert_eq!(store.read("first").await.unwrap().map(|found| found.version), Some(version));
     });
 }
 
@@ -128,5 +142,15 @@ fn a_server_without_jetstream_is_unfit() {
         let error: Error = nats.store().read("k").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::StoreUnfit, "{error:?}");
         assert!(error.message().contains("JetStream"), "{error}");
+    });
+}
+
+#[test]
+fn an_account_without_jetstream_is_unfit() {
+    let nats = Nats::configured("accounts { A { users: [ { user: a, password: p } ] } }");
+    run(async {
+        let store =
+            NatsLeaseStore::from_url(&format!("nats://a:p@127.0.0.1:{}?bucket=b", nats.port)).unwrap();
+        assert_eq!(kind(store.read("k").await), ErrorKind::StoreUnfit);
     });
 }

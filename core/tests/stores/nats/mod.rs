@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests spawn, and wait in real time")]
 
 mod buckets;
+mod cluster;
 mod laws;
 mod logins;
 mod outages;
