@@ -8,9 +8,9 @@ use crate::election::Event;
 use crate::server::wire::FollowRequest;
 use crate::types::Role;
 
-/// Reports to the leader while this node follows, so that the leader knows whom it can hand over to; what
-/// the leader answers says whether there is something to fetch.
-pub(super) async fn run(shared: Arc<Shared>, forwarder: Forwarder, every: Duration) {
+/// Reports to the leader while this node follows, so that the leader knows who is there, and whom it can hand over to;
+/// what the leader answers says whether there is something to fetch.
+pub(super) async fn run(shared: Arc<Shared>, forwarder: Forwarder, every: Duration, can_lead: bool) {
     let mut view = shared.view.subscribe();
     loop {
         let (follows, leader, position, closed) = {
@@ -31,6 +31,7 @@ pub(super) async fn run(shared: Arc<Shared>, forwarder: Forwarder, every: Durati
             let request = FollowRequest {
                 node_id: shared.node.clone(),
                 session: shared.session,
+                can_lead,
                 address: shared.address.clone(),
                 position,
             };

@@ -55,6 +55,7 @@ mod restore_target;
 mod retain;
 mod rewind;
 mod role_events;
+mod roster;
 mod scratch;
 mod service;
 mod settle;

@@ -14,7 +14,7 @@ use crate::server::wire::{
     CampaignRequest, FollowRequest, FollowResponse, LookUpRequest, LookUpResponse, ProveRequest,
     QueryRequest, RelayRequest, RelayResponse, WriteRequest, WriteResponse,
 };
-use crate::types::{ReadOptions, Result, Rows, Status};
+use crate::types::{NodeInfo, ReadOptions, Result, Rows, Status};
 
 /// What a node does with the requests of others.
 pub(super) struct NodeService(pub(super) Arc<Shared>);
@@ -40,6 +40,7 @@ impl Service for NodeService {
     async fn follow(&self, request: FollowRequest) -> Result<FollowResponse> {
         let peer = Peer {
             session: request.session,
+            can_lead: request.can_lead,
             address: request.address,
             position: request.position,
             seen: clock::now(),
@@ -53,6 +54,11 @@ impl Service for NodeService {
             leader: view.leader,
             confirmed: view.confirmed,
         })
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeInfo>> {
+        succession::check_leads(&self.0)?;
+        Ok(super::roster::list(&self.0))
     }
 
     async fn campaign(&self, request: CampaignRequest) -> Result<()> {

@@ -80,10 +80,9 @@ impl Node {
             released,
         };
         runtime.spawn(lease.run());
-        if options.role != Some(Role::Follower) {
-            // Who cannot lead does not offer itself as a successor.
-            runtime.spawn(super::heartbeat::run(Arc::clone(&shared), forwarder.clone(), poll));
-        }
+        // Who cannot lead does not offer itself as a successor.
+        let can_lead = options.role != Some(Role::Follower);
+        runtime.spawn(super::heartbeat::run(Arc::clone(&shared), forwarder.clone(), poll, can_lead));
         if let Some(place) = &options.manifest {
             runtime.spawn(manifest_hint::run(Arc::clone(&shared), place.clone()));
         }

@@ -79,6 +79,11 @@ pub(super) async fn wait_to_lead(shared: &Shared) -> Result<()> {
     }
 }
 
+/// `NotLeader`, with the leader if it is known, unless writes run here.
+pub(super) fn check_leads(shared: &Shared) -> Result<()> {
+    if shared.gate.is_open() { Ok(()) } else { Err(not_leader(shared)) }
+}
+
 fn not_leader(shared: &Shared) -> Error {
     let view = shared.view.borrow();
     let error = Error::new(ErrorKind::NotLeader, "this node does not lead");

@@ -10,8 +10,8 @@ use tokio::task::JoinHandle;
 
 use crate::replication::{Floor, SlotFacts};
 use crate::types::{
-    BatchResult, Bookmark, Chain, Epoch, Error, ErrorKind, ExecuteResult, NodeId, Position, Result, Role,
-    Row, Rows, SqlValue, Statement, Status, Txid,
+    BatchResult, Bookmark, Chain, Epoch, Error, ErrorKind, ExecuteResult, NodeId, NodeInfo, Position, Result,
+    Role, Row, Rows, SqlValue, Statement, Status, Txid,
 };
 
 use super::wire::{
@@ -99,6 +99,10 @@ impl Service for TestService {
             leader: Some("http://a:1".into()),
             confirmed: Position { txid: confirmed.txid.next(), ..confirmed },
         })
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeInfo>> {
+        Ok(vec![NodeInfo::new(NodeId::new("a"), Role::Leader, Txid::new(7))])
     }
 
     async fn campaign(&self, request: CampaignRequest) -> Result<()> {

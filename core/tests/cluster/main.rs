@@ -12,6 +12,7 @@ mod life_cycle;
 mod limits;
 mod log_faults;
 mod manifest_hint;
+mod nodes;
 mod outages;
 mod outcomes;
 mod read_replica;

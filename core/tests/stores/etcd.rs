@@ -1,4 +1,5 @@
 #![allow(clippy::disallowed_methods, reason = "tests wait in real time")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -264,16 +265,16 @@ fn three_members_of_etcd_serve_while_one_is_dead_or_hangs() {
         let (store, watcher) =
             (EtcdLeaseStore::from_url(&url).unwrap(), EtcdLeaseStore::from_url(&url).unwrap());
         let mut version = create(&store, "k", b"0").await;
-        for hung in 0..3 {
-            members[hung].server.pause(true);
+        for (number, member) in members.iter().enumerate() {
+            member.server.pause(true);
             // A caller with a limit of its own, as the lease has.
             let begun = Instant::now();
             let mut tries = 0;
             while !matches!(timeout(Duration::from_secs(1), store.read("k")).await, Ok(Ok(Some(_)))) {
                 tries += 1;
-                assert!(begun.elapsed() < Duration::from_secs(20), "member {hung} hangs: {tries} tries");
+                assert!(begun.elapsed() < Duration::from_secs(20), "member {number} hangs: {tries} tries");
             }
-            members[hung].server.pause(false);
+            member.server.pause(false);
         }
 
         // The first one is asked first, and gone.

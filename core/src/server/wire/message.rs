@@ -58,6 +58,8 @@ pub(crate) struct FollowRequest {
     pub(crate) node_id: NodeId,
     /// Its session.
     pub(crate) session: SessionId,
+    /// Whether it may lead. A node that does not say so may.
+    pub(crate) can_lead: bool,
     /// Where it answers.
     pub(crate) address: String,
     /// How far it has applied the log.
@@ -190,6 +192,7 @@ impl FollowRequest {
         to_json(&WireFollowRequest {
             node_id: self.node_id.to_string(),
             session: self.session.to_string(),
+            can_lead: self.can_lead,
             address: self.address.clone(),
             position: WirePosition::from(&self.position),
         })
@@ -201,6 +204,7 @@ impl FollowRequest {
             node_id: NodeId::new(wire.node_id),
             session: SessionId::from_hex(&wire.session)
                 .ok_or_else(|| invalid(format!("{:?} is not a session", wire.session)))?,
+            can_lead: wire.can_lead,
             address: wire.address,
             position: wire.position.into_position()?,
         })
@@ -250,6 +254,10 @@ pub(super) fn checked_request_id(id: String) -> Result<String> {
         return Err(invalid(message));
     }
     Ok(id)
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
@@ -392,6 +400,8 @@ impl RowsIn {
 struct WireFollowRequest {
     node_id: String,
     session: String,
+    #[serde(default = "yes")]
+    can_lead: bool,
     address: String,
     position: WirePosition,
 }
