@@ -13,12 +13,16 @@
 
 mod backends;
 mod measure;
+#[path = "../../tests/stores/place.rs"]
+mod place;
+#[path = "../../tests/stores/support.rs"]
+mod support;
 
 use std::error::Error;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use backends::{Backend, Place};
+use backends::{Backend, Found};
 use measure::{HandOvers, Kills, Times};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -52,10 +56,12 @@ fn main() -> Outcome<()> {
         "max",
         "on top"
     );
-    for place in backends::places(folder.path(), &filter)? {
-        match place {
-            Place::Ready(backend, _server) => row(&backend, folder.path(), rounds, killed)?,
-            Place::Missing(name, why) => println!("  {name:<10} MISSING: {why}"),
+    for name in backends::names(&filter) {
+        let folder = folder.path().join(name);
+        std::fs::create_dir(&folder)?;
+        match backends::find(name, &folder) {
+            Found::Ready(backend, _server) => row(&backend, &folder, rounds, killed)?,
+            Found::Missing(name, why) => println!("  {name:<10} MISSING: {why}"),
         }
     }
     Ok(())

@@ -47,7 +47,7 @@ pub(super) struct Kills {
 /// Conditional writes of a lease record, one after the other.
 pub(super) fn swaps(backend: &Backend, count: usize) -> Outcome<Times> {
     runtime()?.block_on(async {
-        let (store, root) = backend.lease_store().await?;
+        let (store, root) = backend.place.lease_store().await?;
         let key = format!("{root}swaps-{}", std::process::id());
         let body = |n: usize| format!("{{\"renewal\":{n},\"filler\":\"{}\"}}", "x".repeat(300)).into_bytes();
         let Swap::Done(mut version) = store.create(&key, &body(0)).await? else {
@@ -78,12 +78,9 @@ pub(super) struct HandOvers {
 /// Two nodes hand the leadership to each other while clients write through the one that follows, and through a
 /// third one.
 pub(super) fn hand_overs(backend: &Backend, folder: &Path, rounds: usize) -> Outcome<HandOvers> {
-    let open = |name: &str| -> Outcome<HaQLite> {
-        let path = folder.join(format!("{}-{name}.db", backend.name));
-        Ok(backend.node("handoff", name)?.open_blocking(path, SCHEMA)?)
-    };
-    let nodes = [open("a")?, open("b")?];
-    let third = open("c")?;
+    let node = |name: &str| open(backend, "handoff", name, &folder.join(format!("{name}.db")));
+    let nodes = [node("a")?, node("b")?];
+    let third = node("c")?;
     let mut times = HandOvers::default();
     for _ in 0..rounds {
         let leader = usize::from(leading(&nodes[1]));
@@ -112,11 +109,11 @@ pub(super) fn kills(backend: &Backend, folder: &Path, rounds: usize) -> Outcome<
     let (ttl, margin) = timing();
     for round in 0..rounds {
         let database = format!("kill-{round}");
-        let path = |name: &str| folder.join(format!("{}-{database}-{name}.db", backend.name));
+        let path = |name: &str| folder.join(format!("{database}-{name}.db"));
         let path_of_a = path("a").to_string_lossy().into_owned();
         let settings = Settings { backend: backend.clone(), database: database.clone(), path: path_of_a };
         let mut child = Process::start(&settings)?;
-        let b = backend.node(&database, "b")?.open_blocking(path("b"), SCHEMA)?;
+        let b = open(backend, &database, "b", &path("b"))?;
         let watch = Watch::start(backend.clone(), format!("haqlite/{database}/_lease"))?;
         let client = Client::start(b.clone(), b.status().epoch);
         // Each time at another moment between two renewals.
@@ -135,6 +132,11 @@ pub(super) fn kills(backend: &Backend, folder: &Path, rounds: usize) -> Outcome<
 pub(super) fn timing() -> (Duration, Duration) {
     let ttl = Duration::from_secs(LeaseConfig::new("", "").ttl_secs);
     (ttl, ttl / 5)
+}
+
+fn open(backend: &Backend, database: &str, name: &str, path: &Path) -> Outcome<HaQLite> {
+    let builder = runtime()?.block_on(backend.node(database, name))?;
+    Ok(builder.open_blocking(path, SCHEMA)?)
 }
 
 fn leading(db: &HaQLite) -> bool {
@@ -192,7 +194,8 @@ impl Watch {
         let runtime = runtime()?;
         std::thread::spawn(move || {
             runtime.block_on(async {
-                let (store, root) = backend.lease_store().await.expect("a store that was opened before");
+                let (store, root) =
+                    backend.place.lease_store().await.expect("a store that was opened before");
                 let key = format!("{root}{key}");
                 let mut last: Option<LeaseVersion> = None;
                 while !stopped.load(Ordering::Relaxed) {
@@ -265,7 +268,7 @@ impl Drop for Process {
 pub(super) fn was_a_node() -> Outcome<bool> {
     let Ok(settings) = std::env::var(CHILD) else { return Ok(false) };
     let Settings { backend, database, path } = serde_json::from_str(&settings)?;
-    let db = backend.node(&database, "a")?.open_blocking(path, SCHEMA)?;
+    let db = open(&backend, &database, "a", Path::new(&path))?;
     wait_for("it leads", || leading(&db))?;
     println!("open");
     std::io::stdin().lines().for_each(drop);

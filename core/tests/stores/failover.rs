@@ -59,3 +59,9 @@ fn the_leadership_moves_with_the_lease_in_nats() {
 fn the_leadership_moves_with_the_lease_in_etcd() {
     the_leadership_moves_and_no_durable_write_is_lost(Stage::etcd());
 }
+
+#[cfg(feature = "cli")]
+#[test]
+fn the_leadership_moves_with_the_lease_on_the_store_server() {
+    the_leadership_moves_and_no_durable_write_is_lost(Stage::http());
+}

@@ -105,12 +105,12 @@ fn go_on(stage: &mut Stage) {
     stage.hang(false);
 }
 
-#[cfg(any(feature = "nats", feature = "etcd"))]
+#[cfg(any(feature = "nats", feature = "etcd", feature = "cli"))]
 fn kill(stage: &mut Stage) {
     stage.server.as_mut().unwrap().kill();
 }
 
-#[cfg(any(feature = "nats", feature = "etcd"))]
+#[cfg(any(feature = "nats", feature = "etcd", feature = "cli"))]
 fn restart(stage: &mut Stage) {
     stage.server.as_mut().unwrap().restart();
 }
@@ -181,4 +181,22 @@ fn etcd_that_hangs_for_long_ends_writes_on_time_and_they_resume() {
 #[test]
 fn etcd_that_is_killed_and_comes_back_ends_writes_on_time_and_they_resume() {
     a_long_one_ends_writes_on_time_and_they_resume(&mut Stage::etcd(), kill, restart);
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn a_moment_without_the_store_server_is_not_noticed() {
+    a_moment_is_not_noticed(Stage::http());
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn a_store_server_that_hangs_for_long_ends_writes_on_time_and_they_resume() {
+    a_long_one_ends_writes_on_time_and_they_resume(&mut Stage::http(), hang, go_on);
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn a_store_server_that_is_killed_and_comes_back_ends_writes_on_time_and_they_resume() {
+    a_long_one_ends_writes_on_time_and_they_resume(&mut Stage::http(), kill, restart);
 }

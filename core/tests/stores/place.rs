@@ -64,6 +64,7 @@ fn by_url(url: &str) -> haqlite::Result<Arc<dyn LeaseStore>> {
         Some("nats") => Arc::new(haqlite::lease_store::NatsLeaseStore::from_url(url)?),
         #[cfg(feature = "etcd")]
         Some("etcd") => Arc::new(haqlite::lease_store::EtcdLeaseStore::from_url(url)?),
+        Some("http") => Arc::new(haqlite::lease_store::HttpLeaseStore::from_url(url)?),
         _ => panic!("no lease store has the URL {url}"),
     })
 }
@@ -108,6 +109,21 @@ pub(crate) fn etcd(program: PathBuf, folder: &Path) -> LeaseServer {
     };
     let server = Server::start(make, move || is_healthy(client));
     LeaseServer { server, data, url: format!("etcd://127.0.0.1:{client}") }
+}
+
+/// Our own server.
+#[cfg(feature = "cli")]
+pub(crate) fn http(folder: &Path) -> LeaseServer {
+    let (data, port) = (folder.join("http"), free_port());
+    let (kept, address) = (data.clone(), format!("127.0.0.1:{port}"));
+    let make = move || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_haqlite"));
+        command.arg("store-server").arg("--data").arg(&kept).args(["--listen", &address]);
+        command.env_remove("HAQLITE_STORE_TOKEN");
+        command
+    };
+    let server = Server::start(make, move || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    LeaseServer { server, data, url: format!("http://127.0.0.1:{port}") }
 }
 
 #[cfg(feature = "etcd")]

@@ -140,3 +140,15 @@ fn a_lease_in_etcd_that_is_set_back_brings_no_epoch_back() {
 fn a_lease_in_etcd_that_has_lost_its_data_brings_no_epoch_back() {
     no_epoch_comes_back(&mut Stage::etcd(), forget);
 }
+
+#[cfg(feature = "cli")]
+#[test]
+fn a_lease_on_the_store_server_that_is_set_back_brings_no_epoch_back() {
+    no_epoch_comes_back(&mut Stage::http(), set_back);
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn a_lease_on_the_store_server_that_has_lost_its_data_brings_no_epoch_back() {
+    no_epoch_comes_back(&mut Stage::http(), forget);
+}

@@ -136,7 +136,7 @@ impl Stage {
     }
 
     /// The log in a folder, and the lease with a server of its own.
-    #[cfg(any(feature = "nats", feature = "etcd"))]
+    #[cfg(any(feature = "nats", feature = "etcd", feature = "cli"))]
     fn with(start: impl FnOnce(&Path) -> LeaseServer) -> Stage {
         let folder = tempfile::tempdir().unwrap();
         let LeaseServer { server, data, url } = start(folder.path());
@@ -152,6 +152,11 @@ impl Stage {
     #[cfg(feature = "etcd")]
     pub(crate) fn etcd() -> Stage {
         Stage::with(|folder| crate::place::etcd(program("HAQLITE_TEST_ETCD"), folder))
+    }
+
+    #[cfg(feature = "cli")]
+    pub(crate) fn http() -> Stage {
+        Stage::with(crate::place::http)
     }
 
     /// Whether another process sees the same.
