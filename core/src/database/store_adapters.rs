@@ -1,13 +1,19 @@
 use std::sync::Arc;
 
-use crate::lease_store::LeaseStore;
-use crate::manifest_store::ManifestStore;
-use crate::types::{Error, ErrorKind, Result};
-
-/// Registers in NATS. `InvalidConfig` in a build without them, as for every scheme of its own feature.
+#[cfg(feature = "etcd")]
+use crate::lease_store::EtcdLeaseStore;
 #[cfg(feature = "nats")]
-pub(super) fn nats(_url: &str) -> Result<Arc<dyn LeaseStore>> {
-    Err(not_built("nats:"))
+use crate::lease_store::NatsLeaseStore;
+use crate::lease_store::{HttpLeaseStore, LeaseStore};
+use crate::manifest_store::{HttpManifestStore, ManifestStore};
+use crate::types::Result;
+#[cfg(any(not(feature = "nats"), not(feature = "etcd")))]
+use crate::types::{Error, ErrorKind};
+
+/// Registers in NATS. `InvalidConfig` in a build without them, as for every scheme with a feature of its own.
+#[cfg(feature = "nats")]
+pub(super) fn nats(url: &str) -> Result<Arc<dyn LeaseStore>> {
+    Ok(Arc::new(NatsLeaseStore::from_url(url)?))
 }
 
 #[cfg(not(feature = "nats"))]
@@ -17,8 +23,8 @@ pub(super) fn nats(_url: &str) -> Result<Arc<dyn LeaseStore>> {
 
 /// Registers in etcd.
 #[cfg(feature = "etcd")]
-pub(super) fn etcd(_url: &str) -> Result<Arc<dyn LeaseStore>> {
-    Err(not_built("etcd:"))
+pub(super) fn etcd(url: &str) -> Result<Arc<dyn LeaseStore>> {
+    Ok(Arc::new(EtcdLeaseStore::from_url(url)?))
 }
 
 #[cfg(not(feature = "etcd"))]
@@ -27,27 +33,23 @@ pub(super) fn etcd(_url: &str) -> Result<Arc<dyn LeaseStore>> {
 }
 
 /// Leases behind HTTP, with the token that the URL has.
-pub(super) fn http_lease(_url: &str) -> Result<Arc<dyn LeaseStore>> {
-    Err(not_built("http:"))
+pub(super) fn http_lease(url: &str) -> Result<Arc<dyn LeaseStore>> {
+    Ok(Arc::new(HttpLeaseStore::from_url(url)?))
 }
 
 /// The same with the token apart.
-pub(super) fn http_lease_endpoint(_url: &str, _token: Option<&str>) -> Result<Arc<dyn LeaseStore>> {
-    Err(not_built("http:"))
+pub(super) fn http_lease_endpoint(url: &str, token: Option<&str>) -> Result<Arc<dyn LeaseStore>> {
+    Ok(Arc::new(HttpLeaseStore::new(url, token)?))
 }
 
 /// Manifests behind HTTP, with the token that the URL has.
-pub(super) fn http_manifest(_url: &str) -> Result<Arc<dyn ManifestStore>> {
-    Err(not_built("http:"))
+pub(super) fn http_manifest(url: &str) -> Result<Arc<dyn ManifestStore>> {
+    Ok(Arc::new(HttpManifestStore::from_url(url)?))
 }
 
 /// The same with the token apart.
-pub(super) fn http_manifest_endpoint(_url: &str, _token: Option<&str>) -> Result<Arc<dyn ManifestStore>> {
-    Err(not_built("http:"))
-}
-
-fn not_built(scheme: &str) -> Error {
-    Error::new(ErrorKind::NotImplemented, format!("leases and manifests by {scheme} are not implemented yet"))
+pub(super) fn http_manifest_endpoint(url: &str, token: Option<&str>) -> Result<Arc<dyn ManifestStore>> {
+    Ok(Arc::new(HttpManifestStore::new(url, token)?))
 }
 
 #[cfg(any(not(feature = "nats"), not(feature = "etcd")))]

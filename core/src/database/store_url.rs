@@ -136,7 +136,8 @@ fn kind(url: &str) -> Result<Kind> {
     };
     match scheme.to_ascii_lowercase().as_str() {
         "s3" | "file" | "memory" => Ok(Kind::Bucket),
-        "nats" => Ok(Kind::Nats),
+        // NATS has two names for itself.
+        "nats" | "tls" => Ok(Kind::Nats),
         "etcd" => Ok(Kind::Etcd),
         "http" | "https" => Ok(Kind::Http),
         other => Err(unknown(other)),

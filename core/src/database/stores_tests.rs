@@ -161,6 +161,36 @@ fn what_no_store_is_known_by_is_refused_with_where_it_was_said() {
     }
 }
 
+#[test]
+fn servers_are_named_by_url_or_endpoint_and_not_asked() {
+    let base = || builder().bucket("memory://a");
+    let mut all = vec![
+        base().lease_url(format!("http://h:8080?token={SECRET}")),
+        base().lease_url(format!("https://h/path?token={SECRET}")),
+        base().lease_endpoint("http://h:8080", SECRET),
+    ];
+    if cfg!(feature = "nats") {
+        all.push(base().lease_url(format!("nats://u:{SECRET}@h:4222?bucket=leases")));
+        all.push(base().lease_url(format!("nats://{SECRET}@h?bucket=leases")));
+    }
+    if cfg!(feature = "etcd") {
+        all.push(base().lease_url(format!("etcd://u:{SECRET}@h:2379,h2:2379?prefix=x/")));
+    }
+    for lease in all {
+        let url = lease.lease.url.clone().or(lease.lease.endpoint.as_ref().map(|e| e.url.clone())).unwrap();
+        let by_url = lease.clone().manifest_url(url);
+        let by_endpoint = lease.clone().manifest_endpoint("http://h:8080", SECRET);
+        for builder in [lease, by_url, by_endpoint] {
+            let [_, lease, manifest] = described(&builder, &nothing);
+            let told = format!("{lease} {manifest} {builder:?}");
+            assert!(!told.contains(SECRET) && lease.contains('h') && lease.ends_with(" /"), "{told}");
+            assert_eq!(manifest.is_empty(), !builder.manifest.is_said(), "{told}");
+        }
+    }
+    let both = builder().bucket("memory://a").lease_endpoint("http://h:1?token=x", SECRET);
+    refused(&both, &nothing);
+}
+
 #[cfg(not(feature = "nats"))]
 #[test]
 fn a_build_without_nats_names_the_feature() {

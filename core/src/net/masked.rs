@@ -1,7 +1,7 @@
 /// Parameters of URLs that are never secret.
 const OPEN: [&str; 4] = ["bucket", "endpoint", "prefix", "region"];
 
-const SCHEMES: [&str; 7] = ["etcd", "file", "http", "https", "memory", "nats", "s3"];
+const SCHEMES: [&str; 8] = ["etcd", "file", "http", "https", "memory", "nats", "s3", "tls"];
 
 /// A store's URL for people: without user, password and fragment, and without parameters that may be secret. What
 /// cannot be told apart with certainty is left out, so it may say less than it could.

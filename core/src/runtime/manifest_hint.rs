@@ -51,9 +51,13 @@ impl Told {
 
 /// How much longer than usual the replicator may wait for its next look.
 pub(super) fn spared(shared: &Shared) -> Duration {
-    let told = shared.told.0.lock().txid;
+    let (caught_up, applied) = {
+        let view = shared.view.borrow();
+        (view.caught_up, view.applied.txid)
+    };
+    let told = shared.told.0.lock().txid.filter(|_| caught_up);
     let pull = shared.timing.pull;
-    poll_after(pull, told, shared.view.borrow().applied.txid).saturating_sub(pull)
+    poll_after(pull, told, applied).saturating_sub(pull)
 }
 
 /// Keeps the log's manifest a hint, where it is nothing more: while this node leads it is told how far the log is,

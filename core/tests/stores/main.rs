@@ -7,7 +7,12 @@
 mod etcd;
 #[cfg(feature = "etcd")]
 mod etcd_nodes;
+mod failover;
 mod http;
 #[cfg(feature = "nats")]
 mod nats;
+mod outages;
+mod place;
+mod restored_lease;
+mod stage;
 mod support;
