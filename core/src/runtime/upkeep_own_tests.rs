@@ -98,6 +98,9 @@ fn an_adopted_log_gets_a_snapshot_of_the_leaders_own_and_is_kept_short_behind_it
             [1, 2, 9].map(|level| world.names(level).into_iter().filter(|(_, max)| *max < fence).count());
         assert_eq!(old, [0, 0, 0]);
         assert!(world.names(1).iter().all(|(min, _)| *min > own));
+        let owner = |slot: u64| world.runtime.block_on(world.log.owner(txid(slot))).unwrap().map(Epoch::get);
+        let first = if ours == 0 { None } else { Some(1) };
+        assert_eq!([owner(2), owner(5), owner(6), owner(fence)], [first, None, None, Some(2)]);
         world.check(true);
         world.check_restore();
     }
@@ -159,7 +162,7 @@ fn a_snapshot_is_made_only_of_a_slot_that_the_log_has_from_this_node() {
     };
     assert_eq!(wrong(&|state| state.position.chain = Default::default()), ErrorKind::NotLeader);
     assert_eq!(wrong(&|state| state.position.txid = txid(2)), ErrorKind::NotLeader);
-    assert_eq!(wrong(&|state| state.position.epoch = Epoch::new(7).unwrap()), ErrorKind::Corrupt);
+    assert_eq!(wrong(&|state| state.position.epoch = Epoch::new(7).unwrap()), ErrorKind::NotLeader);
     assert_eq!(wrong(&|state| state.size = 4), ErrorKind::Internal);
     assert!(world.names(9).is_empty());
     // Its slot lies in a hole by now.
