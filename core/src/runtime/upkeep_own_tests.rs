@@ -9,7 +9,7 @@ use proptest::prelude::{ProptestConfig, any, prop, proptest};
 use super::keeper::Keeper;
 use super::own_snapshot::{OwnDatabase, OwnSnapshot};
 use super::test_world::{World, retention, txid};
-use crate::bucket::{Bucket, Key, Layout};
+use crate::bucket::{Bucket, Fault, Key, Layout};
 use crate::replication::{Floor, Next};
 use crate::types::{Compaction, Epoch, ErrorKind, Result, Retention, Txid};
 
@@ -284,6 +284,31 @@ fn a_damaged_slot_between_two_epochs_stays_like_a_fence_and_so_does_the_next() {
     let kept: Vec<u64> = world.slots().into_iter().filter(|slot| *slot <= bad + 1).collect();
     assert_eq!(kept, [bad, bad + 1]);
     is_restored(&world);
+}
+
+#[test]
+fn whatever_becomes_of_the_writes_of_a_snapshot_the_next_one_covers_the_same() {
+    for fault in [Fault::Refuse, Fault::LoseAnswer, Fault::Hold] {
+        for writes in 0..3 {
+            let mut world = adopted(4);
+            let fence = world.end();
+            world.write(&[(1, 1)], 5);
+            *world.weather.lock() = (writes, fault);
+            let cut_short = publish(&world).is_err();
+            assert_eq!(cut_short, writes < 2, "facts and a file are two writes");
+            *world.weather.lock() = (usize::MAX, Fault::None);
+            world.write(&[(2, 2)], 6);
+            world.lead_anew();
+            let mut keeper = keeper(&world, hasty(retention(200, 600, 1)));
+            live(&mut world, &mut keeper, 3);
+            // What a network held up comes now.
+            world.runtime.block_on(world.bucket.release());
+            live(&mut world, &mut keeper, 40);
+            assert!(world.floor() > fence && world.names(9).iter().all(|(_, max)| *max > fence));
+            world.check(true);
+            world.check_restore();
+        }
+    }
 }
 
 proptest! {
