@@ -14,10 +14,14 @@ pub(super) const STREAM_NOT_FOUND: u32 = 10059;
 pub(super) const STREAM_NAME_IN_USE: u32 = 10058;
 /// Nothing was ever written to the subject.
 const MESSAGE_NOT_FOUND: u32 = 10037;
-/// The subject's newest message is another one; since 2.12 the second also if another write to it is on its way.
-const WRONG_LAST_SEQUENCE: [u32; 2] = [10071, 10164];
-/// A value above the stream's limit, a full stream, a full account.
-const TOO_LARGE: [u32; 5] = [10054, 10077, 10002, 10028, 10047];
+/// The subject's newest message is another one.
+const WRONG_LAST_SEQUENCE: u32 = 10071;
+/// Another write to the subject is on its way, and nobody knows yet what becomes of it (clusters, since 2.12).
+const WRITE_ON_ITS_WAY: u32 = 10164;
+/// A value above the stream's limit, a full account.
+const TOO_LARGE: [u32; 4] = [10054, 10002, 10028, 10047];
+/// The stream could not store: it is full ("maximum bytes exceeded"), or its server has trouble.
+const NOT_STORED: u32 = 10077;
 /// JetStream is not enabled, at all or for this account.
 const NO_JETSTREAM: [u32; 2] = [10076, 10039];
 /// The message went to another stream than the bucket's.
@@ -55,6 +59,7 @@ impl Refusal {
     pub(super) fn into_error(self) -> Error {
         let kind = match self.err_code {
             code if TOO_LARGE.contains(&code) => ErrorKind::LimitExceeded,
+            NOT_STORED if self.description.starts_with("maximum") => ErrorKind::LimitExceeded,
             code if NO_JETSTREAM.contains(&code) || code == OTHER_STREAM => ErrorKind::StoreUnfit,
             _ => ErrorKind::StoreUnavailable,
         };
@@ -116,11 +121,22 @@ struct Stored {
     seq: u64,
 }
 
-/// The revision that a write got; `None` if the register has another version than it expected.
-pub(super) fn stored(message: &Message) -> Result<Option<u64>> {
+/// What became of a write.
+pub(super) enum Written {
+    /// It got this revision.
+    Done(u64),
+    /// The register has another version than the write expected.
+    Lost,
+    /// Nothing was changed, and the next try may have another answer.
+    Again,
+}
+
+/// Reads what became of a write.
+pub(super) fn written(message: &Message) -> Result<Written> {
     match answer::<Stored>(message)? {
-        Ok(stored) => Ok(Some(stored.seq)),
-        Err(refusal) if WRONG_LAST_SEQUENCE.contains(&refusal.err_code) => Ok(None),
+        Ok(stored) => Ok(Written::Done(stored.seq)),
+        Err(refusal) if refusal.err_code == WRONG_LAST_SEQUENCE => Ok(Written::Lost),
+        Err(refusal) if refusal.err_code == WRITE_ON_ITS_WAY => Ok(Written::Again),
         Err(refusal) => Err(refusal.into_error()),
     }
 }

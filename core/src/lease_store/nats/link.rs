@@ -21,6 +21,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// After twice this time without a sign of life a connection is given up, also when nothing is asked on it.
 const PING_EVERY: Duration = Duration::from_secs(5);
 
+/// A server that refuses every connection at once.
+const NOWHERE: &str = "nats://127.0.0.1:0";
+
 /// Messages that wait to be sent.
 const SEND_CAPACITY: usize = 256;
 
@@ -60,7 +63,7 @@ impl Link {
             .request_timeout(None)
             .client_capacity(SEND_CAPACITY)
             .subscription_capacity(SUBSCRIPTION_CAPACITY)
-            // Every server is tried once, and the client ends itself soon after it lost its connection.
+            // Every server is tried once.
             .max_reconnects(addresses.len())
             .reconnect_delay_callback(|_| Duration::ZERO)
             .retain_servers_order()
@@ -70,6 +73,10 @@ impl Link {
                 std::future::ready(())
             });
         let client = options.connect(addresses).await.map_err(not_connected)?;
+        // The client would connect again by itself, and send what it still has. This way it finds nobody, and ends.
+        client.set_server_pool(NOWHERE).await.map_err(|e| {
+            Error::new(ErrorKind::Internal, "the client of NATS takes no servers").with_source(e)
+        })?;
         Ok(Link { client, signs, given_up: watch::Sender::new(false) })
     }
 

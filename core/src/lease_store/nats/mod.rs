@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::runtime::{Handle, Id};
 
-use self::api::{Entry, GetLast};
+use self::api::{Entry, GetLast, Written};
 use self::key::kv_key;
 use self::link::{Link, unavailable};
 use self::settings::{json, open_bucket};
@@ -33,6 +33,10 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// A pause after a watch that could not begin.
 const WATCH_AGAIN: Duration = Duration::from_millis(250);
+
+/// How often a write is repeated that met another one on its way, and the pause before that.
+const WRITE_TRIES: usize = 50;
+const WRITE_AGAIN: Duration = Duration::from_millis(10);
 
 /// How often a creation looks again at a register whose deletion it met.
 const CREATE_TRIES: usize = 3;
@@ -170,8 +174,16 @@ impl NatsLeaseStore {
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_string());
         headers.insert("Nats-Expected-Stream", self.target.stream().as_str());
-        let answer = link.ask(&self.subject(key)?, headers, Bytes::copy_from_slice(body)).await?;
-        api::stored(&answer)
+        let (subject, body) = (self.subject(key)?, Bytes::copy_from_slice(body));
+        for _ in 0..WRITE_TRIES {
+            let answer = link.ask(&subject, headers.clone(), body.clone()).await?;
+            match api::written(&answer)? {
+                Written::Done(revision) => return Ok(Some(revision)),
+                Written::Lost => return Ok(None),
+                Written::Again => tokio::time::sleep(WRITE_AGAIN).await,
+            }
+        }
+        Err(unavailable("another write to the register is on its way, and does not arrive"))
     }
 
     async fn create_once(&self, key: &str, body: &[u8]) -> Result<Swap> {

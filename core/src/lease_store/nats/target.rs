@@ -56,11 +56,7 @@ impl Target {
     /// Reads a URL. `InvalidConfig` names what is wrong, never what is secret.
     pub(super) fn parse(url: &str) -> Result<Target> {
         let (scheme, rest) = url.split_once("://").ok_or_else(|| invalid("no URL of NATS"))?;
-        let mut tls = match scheme {
-            "nats" => false,
-            "tls" => true,
-            _ => return Err(invalid("a URL of NATS begins with nats:// or tls://")),
-        };
+        let mut tls = false;
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         if query.contains('#') || place.contains('#') {
             return Err(invalid("a # is written %23"));
@@ -70,7 +66,11 @@ impl Target {
         for server in place.trim_end_matches('/').split(',') {
             // Lists are also written with the scheme at each server.
             let (scheme, server) = server.split_once("://").unwrap_or((scheme, server));
-            tls |= scheme == "tls";
+            tls |= match scheme {
+                "nats" => false,
+                "tls" => true,
+                _ => return Err(invalid("a URL of NATS begins with nats:// or tls://")),
+            };
             let (server, login) = one_server(server)?;
             servers.push(server);
             if login != Login::Nobody && !logins.contains(&login) {
@@ -87,7 +87,7 @@ impl Target {
         if bucket.is_empty() || bucket.len() > 200 || !bucket.chars().all(legal) {
             return Err(invalid("a bucket's name has letters, digits, - and _"));
         }
-        let tls = parameters.tls.unwrap_or(tls) || tls;
+        tls |= parameters.tls == Some(true);
         let turn = AtomicUsize::new(0);
         Ok(Target { servers, turn, tls, login, bucket, replicas: parameters.replicas })
     }
@@ -249,6 +249,7 @@ mod tests {
         for url in [
             "localhost",
             "http://s3cret@a?bucket=b",
+            "nats://s3cret@a,http://b?bucket=b",
             "nats://s3cret@a",
             "nats://s3cret@a?bucket=",
             "nats://s3cret@a?bucket=a.b",
