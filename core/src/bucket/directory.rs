@@ -6,7 +6,7 @@ use std::io::{ErrorKind as IoKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::blocking::blocking;
 use super::{
@@ -116,7 +116,7 @@ impl Bucket for DirectoryBucket {
 
     async fn put(&self, key: &str, body: Body, options: PutOptions) -> Result<Put> {
         let path = self.folder.path(key)?;
-        self.run(move |folder| folder.put(&path, body, &options.mode))
+        self.run(move |folder| folder.put(&path, body, &options))
             .await
             .map_err(|e| e.with_outcome(Outcome::Unknown))
     }
@@ -145,7 +145,7 @@ impl Bucket for DirectoryBucket {
         self.run(|folder| {
             let temp = folder.temp()?;
             let metadata = temp.file.metadata().map_err(|e| temp.error("look at", e))?;
-            Ok(modified_ms(&metadata))
+            Ok(written_ms(&metadata))
         })
         .await
     }
@@ -182,15 +182,15 @@ impl Folder {
         } else {
             self.remembered_version(path, &mut file, &metadata)?
         };
-        Ok(Some(Object { body: body.into(), version, size, last_modified_ms: modified_ms(&metadata) }))
+        Ok(Some(Object { body: body.into(), version, size, last_modified_ms: written_ms(&metadata) }))
     }
 
-    fn put(&self, path: &Path, body: Body, mode: &PutMode) -> Result<Put> {
+    fn put(&self, path: &Path, body: Body, options: &PutOptions) -> Result<Put> {
         let mut temp = self.temp()?;
         let version = temp.fill(body)?;
         let parent = path.parent().expect("BUG: a key lies below the root");
         self.make_durable(parent)?;
-        let stored = match mode {
+        let stored = match &options.mode {
             PutMode::Create => self.link(&temp, path)?,
             PutMode::Replace(expected) => {
                 let _lock = self.lock()?;
@@ -206,6 +206,9 @@ impl Folder {
                 true
             }
         };
+        if stored && let Some(ms) = options.timestamp_ms {
+            temp.carry(ms);
+        }
         // After a refusal too: the file that is there may be ours from before a crash, not yet fsynced.
         sync_folder(parent)?;
         Ok(if stored { Put::Stored(version) } else { Put::Refused })
@@ -387,6 +390,15 @@ impl Temp {
         fs::rename(&self.path, to).map_err(|e| Error::io(format!("replace {}", to.display()), e))
     }
 
+    /// Sets the time of change that everybody sees, under all its names: there Litestream looks for the time of a
+    /// log file. A crash leaves the time of the writing, and so does a file system that knows no other.
+    fn carry(&self, timestamp_ms: i64) {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_millis(timestamp_ms.try_into().unwrap_or(0));
+        if let Err(error) = self.file.set_modified(time) {
+            tracing::debug!(path = %self.path.display(), %error, "a log file does not carry its time");
+        }
+    }
+
     fn error(&self, doing: &str, e: std::io::Error) -> Error {
         Error::io(format!("{doing} {}", self.path.display()), e)
     }
@@ -423,9 +435,11 @@ pub(super) fn check_key(key: &str) -> Result<()> {
     Err(Error::new(ErrorKind::InvalidArgument, format!("{key:?} cannot be the key of an object in a folder")))
 }
 
-/// When the file was last written, in milliseconds since 1970.
-pub(super) fn modified_ms(metadata: &Metadata) -> i64 {
-    metadata.mtime() * 1000 + metadata.mtime_nsec() / 1_000_000
+/// When the file was written, by the clock of the file system, in milliseconds since 1970: the time of the last
+/// change of its inode, which nobody can set. Other owners or rights, or another link, make a file younger, and so
+/// what goes by its age happens later.
+pub(super) fn written_ms(metadata: &Metadata) -> i64 {
+    metadata.ctime() * 1000 + metadata.ctime_nsec() / 1_000_000
 }
 
 /// Whether there is no such file; a key below a key that is an object counts as that.

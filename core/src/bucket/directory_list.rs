@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use super::directory::{INTERNAL, check_key, is_absent, modified_ms};
+use super::directory::{INTERNAL, check_key, is_absent, written_ms};
 use super::{Listed, Listing, PAGE};
 use crate::types::{Error, Result};
 
@@ -74,7 +74,7 @@ impl Scan<'_> {
             Err(e) => return Err(Error::io(format!("look at {}", entry.path().display()), e)),
         };
         let listed =
-            Listed { key: key.clone(), size: metadata.len(), last_modified_ms: modified_ms(&metadata) };
+            Listed { key: key.clone(), size: metadata.len(), last_modified_ms: written_ms(&metadata) };
         self.found.insert(key, listed);
         if self.found.len() > PAGE {
             self.found.pop_last();

@@ -73,7 +73,7 @@ fn for_people(report: &VerifyReport) -> String {
         said.push_str("the restored database passes SQLite's integrity_check\n");
     }
     for key in &report.unexplained {
-        said.push_str(&format!("of no use, and harmless: {key}\n"));
+        said.push_str(&format!("not needed, and harmless: {key}\n"));
     }
     for problem in &report.problems {
         said.push_str(&format!("DAMAGE {problem}\n"));

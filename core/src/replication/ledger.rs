@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::floor::Floor;
 use super::genesis::Genesis;
 use super::plan::LogFile;
 use super::walk::WholeFile;
@@ -134,6 +135,22 @@ pub(crate) fn out_of_reach(files: &[LogFile]) -> Vec<LogFile> {
     lost
 }
 
+/// The slots that a listing lacks, each run with its first and its last: from the one after the floor on, every
+/// slot is there up to the newest.
+pub(crate) fn missing_slots(files: &[LogFile], floor: Floor) -> Vec<(Txid, Txid)> {
+    let mut slots: Vec<&LogFile> = files.iter().filter(|f| f.level == 0 && !floor.covers(f.max)).collect();
+    slots.sort_by_key(|file| file.min);
+    let mut next = floor.0.next();
+    let mut missing = Vec::new();
+    for slot in slots {
+        if slot.min > next {
+            missing.push((next, slot.min.previous().unwrap_or_default()));
+        }
+        next = next.max(slot.max.next());
+    }
+    missing
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +161,21 @@ mod tests {
 
     fn lost(files: &[LogFile]) -> Vec<(u64, u64)> {
         out_of_reach(files).iter().map(|file| (file.min.get(), file.max.get())).collect()
+    }
+
+    #[test]
+    fn slots_are_missing_from_the_floor_to_the_newest() {
+        let missing = |slots: &[u64], floor: u64| {
+            let mut files: Vec<LogFile> = slots.iter().map(|slot| file(0, *slot, *slot)).collect();
+            files.push(file(9, 1, 9));
+            let runs = missing_slots(&files, Floor(Txid::new(floor)));
+            runs.iter().map(|(first, last)| (first.get(), last.get())).collect::<Vec<_>>()
+        };
+        assert_eq!(missing(&[3, 1, 2, 4], 0), []);
+        assert_eq!(missing(&[2, 5, 6, 9], 0), [(1, 1), (3, 4), (7, 8)]);
+        assert_eq!(missing(&[2, 5, 6], 4), [], "what is below the floor may be gone");
+        assert_eq!(missing(&[2, 7, 8], 4), [(5, 6)]);
+        assert_eq!(missing(&[], 4), [], "nothing tells how far the log goes");
     }
 
     #[test]

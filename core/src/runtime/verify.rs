@@ -13,7 +13,8 @@ use super::object_reader::persistently;
 use super::restore::RestoreRequest;
 use crate::bucket::Key;
 use crate::replication::{
-    Floor, Genesis, Ledger, LogFile, WholeFile, beyond_the_slots, out_of_reach, plan_as_far, plan_restore,
+    Floor, Genesis, Ledger, LogFile, WholeFile, beyond_the_slots, missing_slots, out_of_reach, plan_as_far,
+    plan_restore,
 };
 use crate::sqlite::check_database;
 use crate::types::{Chain, Check, Error, ErrorKind, Position, Problem, Progress, Result, Txid, VerifyReport};
@@ -85,6 +86,8 @@ struct Verification {
     ledger: Ledger,
     /// The files that were read, and whether they can be used.
     read: BTreeMap<(u8, Txid, Txid), bool>,
+    /// Whether another tool wrote any of them: then nothing says which slots there must be.
+    foreign: bool,
     report: VerifyReport,
     progress: Progress,
 }
@@ -98,6 +101,7 @@ impl Verification {
             runtime: Handle::current(),
             ledger: Ledger::default(),
             read: BTreeMap::new(),
+            foreign: false,
             report: VerifyReport::default(),
             progress: Progress::default(),
         })
@@ -111,18 +115,21 @@ impl Verification {
         let files = loop {
             round += 1;
             let files = self.runtime.block_on(self.log.list())?;
+            // After the listing: what is missing above it was missing then.
+            let floor = self.floor()?;
             let complete = self.read_all(&files)?;
-            let sound = complete && self.wrong_as_a_whole(&files, genesis.is_some()).is_empty();
-            if sound || round == ROUNDS {
+            let mut wrong = self.wrong_as_a_whole(&files, genesis.is_some());
+            if genesis.is_some() && !self.foreign {
+                wrong.extend(self.covered_holes(&files, floor)?);
+            }
+            if (complete && wrong.is_empty()) || round == ROUNDS {
+                wrong.into_iter().for_each(|problem| self.problem(problem));
                 break files;
             }
             std::thread::sleep(PAUSE);
         };
-        for problem in self.wrong_as_a_whole(&files, genesis.is_some()) {
-            self.problem(problem);
-        }
         self.read_below_the_floor(&files)?;
-        self.explain(&files)?;
+        self.explain(&files, genesis.is_some())?;
         if let Some((txid, epoch)) = self.ledger.newest_slot() {
             let chain = self.ledger.chain(txid).unwrap_or(Chain::ZERO);
             self.report.end = Position { txid, chain, epoch };
@@ -143,6 +150,7 @@ impl Verification {
             match self.read_file(file) {
                 Ok(whole) => {
                     let wrong = self.ledger.add(&whole);
+                    self.foreign |= whole.header.origin.is_none();
                     let key = self.log.file_key(&file);
                     // It is whole, and yet of no use if it is not this log's.
                     self.read.insert(name(&file), wrong.is_empty() || whole.facts.is_none());
@@ -184,8 +192,7 @@ impl Verification {
 
     /// What is wrong with the files together.
     fn wrong_as_a_whole(&self, files: &[LogFile], ours: bool) -> Vec<Problem> {
-        let usable: Vec<LogFile> =
-            files.iter().filter(|file| self.read.get(&name(file)) == Some(&true)).copied().collect();
+        let usable = self.usable(files);
         let mut wrong = Vec::new();
         for file in files.iter().filter(|file| !self.read.contains_key(&name(file))) {
             wrong.push(Problem::new(self.log.file_key(file), "it is listed, and is not there"));
@@ -201,6 +208,33 @@ impl Verification {
             wrong.push(Problem::new(self.log.file_key(&beyond), message));
         }
         wrong
+    }
+
+    /// Slots that the store lost, where a file that covers them leads on: the end of the log can be restored, but
+    /// not every state before it. Each is asked for by its key as well, for a listing may lag.
+    fn covered_holes(&self, files: &[LogFile], floor: Floor) -> Result<Vec<Problem>> {
+        let end = plan_as_far(&self.usable(files), Txid::ZERO).end;
+        let mut wrong = Vec::new();
+        for (first, last) in missing_slots(files, floor) {
+            if first > end || self.runtime.block_on(persistently(|| self.log.slot_name(first)))?.is_some() {
+                continue;
+            }
+            let missing = if first == last {
+                format!("slot {first} is missing")
+            } else {
+                format!("slots {first} to {last} are missing")
+            };
+            let key = self.log.key(&Key::slot(first));
+            let message =
+                "compactions or snapshots lead past it, but not every state on the way can be restored";
+            wrong.push(Problem::new(key, format_args!("{missing}: {message}")));
+        }
+        Ok(wrong)
+    }
+
+    /// Those that were read and found whole.
+    fn usable(&self, files: &[LogFile]) -> Vec<LogFile> {
+        files.iter().filter(|file| self.read.get(&name(file)) == Some(&true)).copied().collect()
     }
 
     /// The slots that are kept below the floor, for what they prove of their epochs: they must be whole.
@@ -223,10 +257,14 @@ impl Verification {
     }
 
     /// Names what is below the root and no part of the log, and files that lead nowhere.
-    fn explain(&mut self, files: &[LogFile]) -> Result<()> {
-        let usable: Vec<LogFile> =
-            files.iter().filter(|file| self.read.get(&name(file)) == Some(&true)).copied().collect();
-        for file in out_of_reach(&usable) {
+    ///
+    /// What something damaged or missing cuts off is none of these: it is needed once that is back. Slots of a log
+    /// of ours never are, those that nobody needs are below the floor.
+    fn explain(&mut self, files: &[LogFile], ours: bool) -> Result<()> {
+        let usable = self.usable(files);
+        let end = plan_as_far(&usable, Txid::ZERO).end;
+        let needed = |file: &LogFile| file.max > end || (ours && file.level == 0);
+        for file in out_of_reach(files).into_iter().filter(|file| usable.contains(file) && !needed(file)) {
             self.report.unexplained.push(self.log.file_key(&file));
         }
         for key in self.runtime.block_on(self.log.unknown_keys(MOST))? {

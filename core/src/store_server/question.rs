@@ -63,7 +63,10 @@ impl Question {
                 }
             },
             _ => {
-                return Err(Refusal::of(StatusCode::METHOD_NOT_ALLOWED, "the method is not one of this path"));
+                return Err(Refusal::of(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "the method is not one of this path",
+                ));
             }
         };
         Ok(Question { kind, key, verb })

@@ -16,8 +16,8 @@ pub struct VerifyReport {
     pub end: Position,
     /// What is wrong; at most a thousand.
     pub problems: Vec<Problem>,
-    /// The keys of objects below the log's root that are no part of it, and of files that are not needed; at
-    /// most a thousand. They do no harm.
+    /// The keys of objects below the log's root that are no part of it, and of compactions that are not
+    /// needed, in a log of another tool also of slots; at most a thousand. They do no harm.
     pub unexplained: Vec<String>,
     /// Whether the log was restored and passed SQLite's `integrity_check`.
     pub restored: bool,

@@ -48,14 +48,25 @@ async fn litestream_finds_the_files_where_it_looks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_keeps_the_time_of_its_writing() {
+async fn a_log_file_shows_its_time_and_the_bucket_that_of_its_writing() {
     let folder = tempfile::tempdir().unwrap();
     let bucket = open(folder.path());
     let before = bucket.now_ms().await.unwrap();
-    let options = PutOptions { timestamp_ms: Some(1_000), ..PutOptions::new(PutMode::Create) };
-    bucket.put("a", Body::Bytes("x".into()), options).await.unwrap();
-    let metadata = fs::metadata(folder.path().join("a")).unwrap();
-    assert!(metadata.mtime() * 1000 + metadata.mtime_nsec() / 1_000_000 >= before);
+    for (key, timestamp_ms) in [("a", 1_700_000_000_120), ("b", 0), ("c", before + 3_600_000)] {
+        let options = PutOptions { timestamp_ms: Some(timestamp_ms), ..PutOptions::new(PutMode::Create) };
+        bucket.put(key, Body::Bytes("x".into()), options.clone()).await.unwrap();
+        let metadata = fs::metadata(folder.path().join(key)).unwrap();
+        assert_eq!(metadata.mtime() * 1000 + metadata.mtime_nsec() / 1_000_000, timestamp_ms);
+        let written_ms = bucket.get(key, Range::Whole).await.unwrap().unwrap().last_modified_ms;
+        assert!((before..before + 60_000).contains(&written_ms), "{written_ms}, not after {before}");
+
+        // Who is refused changes nothing.
+        let later = PutOptions { timestamp_ms: Some(5), ..options };
+        assert_eq!(bucket.put(key, Body::Bytes("y".into()), later).await.unwrap(), Put::Refused);
+        assert_eq!(fs::metadata(folder.path().join(key)).unwrap().mtime(), metadata.mtime());
+    }
+    let listed = bucket.list("", None).await.unwrap();
+    assert!(listed.objects.iter().all(|object| (before..before + 60_000).contains(&object.last_modified_ms)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

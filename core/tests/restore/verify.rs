@@ -114,6 +114,69 @@ fn what_is_missing_is_found() {
 }
 
 #[test]
+fn a_slot_that_is_missing_is_found_although_others_lead_past_it_and_what_is_behind_it_is_needed() {
+    let written = kept();
+    for (missing, said) in [(vec![7], "slot 7 is missing"), (vec![7, 8], "slots 7 to 8 are missing")] {
+        let whole: Vec<_> = missing.iter().map(|slot| written.get(&slot_key(*slot))).collect();
+        missing.iter().for_each(|slot| written.delete(&slot_key(*slot)));
+        let report = verify(&written);
+        assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
+        assert_eq!(report.problems[0].key, written.key(&slot_key(7)));
+        assert!(report.problems[0].message.starts_with(said), "{:?}", report.problems);
+        assert_eq!((report.end.txid.get(), report.unexplained), (10, Vec::new()));
+        missing.iter().zip(whole).for_each(|(slot, bytes)| written.put(&slot_key(*slot), bytes));
+    }
+    assert!(verify(&written).is_healthy());
+
+    // Above no floor, and behind a snapshot that leads far: the slots from 4 on lead nowhere without slot 3.
+    let written = Written::with_a_life();
+    written.snapshot(8);
+    let whole = written.get(&slot_key(3));
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 1;
+    written.put(&slot_key(3), damaged);
+    let report = verify(&written);
+    assert_eq!(report.problems.iter().map(|p| &p.key).collect::<Vec<_>>(), [&written.key(&slot_key(3))]);
+    assert_eq!(report.unexplained, Vec::<String>::new());
+    written.delete(&slot_key(3));
+    written.delete(&slot_key(1));
+    let report = verify(&written);
+    let keys: Vec<&String> = report.problems.iter().map(|problem| &problem.key).collect();
+    assert_eq!(keys, [&written.key(&slot_key(1)), &written.key(&slot_key(3))]);
+    assert_eq!(report.unexplained, Vec::<String>::new());
+}
+
+#[test]
+fn a_listing_that_lags_makes_no_slot_missing() {
+    let written = Written::with_a_life();
+    let bucket: Arc<dyn Bucket> = Arc::clone(&written.bucket);
+    let listings = AtomicUsize::new(0);
+    let (whole, inner) = (written.get(&slot_key(4)), Arc::clone(&bucket));
+    written.delete(&slot_key(4));
+    written.snapshot(6);
+    let key = written.key(&slot_key(4));
+    let faulty = FaultyBucket::new(bucket, move |call| match call {
+        Call::List { prefix } if prefix.ends_with("ltx/0/") => {
+            if listings.fetch_add(1, Ordering::SeqCst) == 0 {
+                return Fault::None;
+            }
+            // It shows what was there at the first listing; meanwhile there is more.
+            let (inner, key, body) = (Arc::clone(&inner), key.clone(), whole.clone());
+            let put = move || {
+                let body = haqlite::bucket::Body::Bytes(body.into());
+                let options = haqlite::bucket::PutOptions::new(haqlite::bucket::PutMode::Overwrite);
+                crate::written::wait(inner.put(&key, body, options)).unwrap();
+            };
+            std::thread::spawn(put).join().unwrap();
+            Fault::Stale
+        }
+        _ => Fault::None,
+    });
+    let report = Verify::from_bucket(faulty).db_name("app").run().unwrap();
+    assert_eq!(report.problems, []);
+}
+
+#[test]
 fn a_file_of_another_history_is_found_whatever_is_kept_beside_it() {
     let written = kept();
     let mut other = Written::new();

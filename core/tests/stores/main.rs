@@ -5,7 +5,7 @@
 
 #[cfg(feature = "etcd")]
 mod etcd;
+mod http;
 #[cfg(feature = "nats")]
 mod nats;
-mod http;
 mod support;
