@@ -71,7 +71,8 @@ pub use sqlite::{LocalRow, RowCursor};
 pub use store_server::{RunningStoreServer, StoreServer, StoreServerLimits};
 pub use types::{
     BatchResult, Bookmark, Check, Compaction, Consistency, CoordinatorConfig, Durability, Error, ErrorKind,
-    Event, ExecuteResult, FromColumn, FromValue, HaMode, LeaseConfig, LocalReads, NodeId, Outcome, Params,
-    Position, Problem, Progress, ReadOptions, Result, Retention, Role, Row, Rows, SqlValue, Statement,
-    Status, Timestamp, TxMode, ValueRef, VerifyReport, validate_mode_durability, validate_mode_role,
+    Event, ExecuteResult, FromColumn, FromValue, HaMode, LeaseConfig, LocalReads, NodeId, NodeInfo, Outcome,
+    Params, Position, Problem, Progress, ReadOptions, Result, Retention, Role, Row, Rows, SqlValue,
+    Statement, Status, Timestamp, TxMode, ValueRef, VerifyReport, validate_mode_durability,
+    validate_mode_role,
 };

@@ -16,7 +16,7 @@ use crate::server::wire::{
     ProveRequest, QueryRequest, RelayRequest, RelayResponse, WriteRequest, WriteResponse, path,
 };
 use crate::server::{MAX_ANSWER_BYTES, MAX_REQUEST_BYTES, Secret};
-use crate::types::{Error, ErrorKind, Outcome, Result, Rows};
+use crate::types::{Error, ErrorKind, NodeInfo, Outcome, Result, Rows};
 
 use super::{SendError, parse_address};
 
@@ -71,6 +71,12 @@ impl Forwarder {
     ) -> Result<FollowResponse, SendError> {
         let answer = self.post(address, path::FOLLOW, request.to_json(), timeout).await?;
         FollowResponse::from_json(&answer).map_err(|error| unreadable(address, &error))
+    }
+
+    /// Asks the leader at this address who is in the cluster.
+    pub(crate) async fn nodes(&self, address: &str, timeout: Duration) -> Result<Vec<NodeInfo>, SendError> {
+        let answer = self.post(address, path::NODES, b"{}".to_vec(), timeout).await?;
+        wire::decode_nodes(&answer).map_err(|error| unreadable(address, &error))
     }
 
     /// Tells the node at this address to take the lease.

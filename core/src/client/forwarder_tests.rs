@@ -9,8 +9,8 @@ use crate::server::wire::{
 };
 use crate::server::{MAX_REQUEST_BYTES, Secret, ServerLimits, Service};
 use crate::types::{
-    Chain, Epoch, Error, ErrorKind, Monotonic, NodeId, Outcome, Params, Position, Role, SessionId, SqlValue,
-    Statement, Txid,
+    Chain, Epoch, Error, ErrorKind, Monotonic, NodeId, NodeInfo, Outcome, Params, Position, Role, SessionId,
+    SqlValue, Statement, Txid,
 };
 
 use super::{Forwarder, Next, Repeat, Retry, RetryLimits, SendError};
@@ -53,12 +53,18 @@ async fn every_message_crosses_the_wire() {
     let follow = FollowRequest {
         node_id: NodeId::new("b"),
         session: SessionId::from_bytes([9; 16]),
+        can_lead: false,
         address: "http://b:1".into(),
         position,
+        unreadable: Some(Txid::new(7)),
     };
     let heard = forwarder.follow(&node.address, &follow, TIMEOUT).await.unwrap();
     assert_eq!(*service.follows.lock(), [follow]);
     assert_eq!((heard.role, heard.confirmed.txid), (Role::Leader, Txid::new(u64::MAX)));
+    assert!(heard.covers);
+
+    let nodes = forwarder.nodes(&node.address, TIMEOUT).await.unwrap();
+    assert_eq!(nodes, [NodeInfo::new(NodeId::new("a"), Role::Leader, Txid::new(7))]);
 
     let campaign = CampaignRequest { epoch: Epoch::new(4).unwrap(), from: NodeId::new("a") };
     forwarder.campaign(&node.address, &campaign, TIMEOUT).await.unwrap();

@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::runtime::{RoleEvents, Subscription};
 use crate::sqlite::{LocalRow, RowCursor};
 use crate::types::{
-    BatchResult, Bookmark, Error, ErrorKind, Event, ExecuteResult, NodeId, Params, ReadOptions, Result, Rows,
-    Statement, Status, TxMode,
+    BatchResult, Bookmark, Error, ErrorKind, Event, ExecuteResult, NodeId, NodeInfo, Params, ReadOptions,
+    Result, Rows, Statement, Status, TxMode,
 };
 
 /// Takes each row of a query, and says whether it wants another.
@@ -37,6 +37,8 @@ pub(crate) trait Engine: Send + Sync {
     fn interrupt(&self);
     /// What the node knows of itself.
     fn status(&self) -> Status;
+    /// Who is in the cluster.
+    fn nodes(&self) -> Result<Vec<NodeInfo>>;
     /// Whether nothing is known of that is not applied.
     fn is_caught_up(&self) -> bool {
         true

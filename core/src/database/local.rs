@@ -10,8 +10,8 @@ use crate::sqlite::{
     TransactionLimits, Writer, WriterOptions, WriterSession, WriterTransaction, backup,
 };
 use crate::types::{
-    BatchResult, Bookmark, Consistency, Error, ErrorKind, ExecuteResult, NodeId, Params, ReadOptions, Result,
-    Role, Rows, Statement, Status, TxMode,
+    BatchResult, Bookmark, Consistency, Error, ErrorKind, ExecuteResult, NodeId, NodeInfo, Params,
+    ReadOptions, Result, Role, Rows, Statement, Status, TxMode, Txid,
 };
 
 /// How long a close waits for the statements that it interrupts.
@@ -113,6 +113,10 @@ impl Engine for LocalEngine {
 
     fn status(&self) -> Status {
         Status::new(Role::Leader)
+    }
+
+    fn nodes(&self) -> Result<Vec<NodeInfo>> {
+        Ok(vec![NodeInfo::new(NodeId::new("local"), Role::Leader, Txid::ZERO)])
     }
 
     fn wait_for(&self, bookmark: &Bookmark, _timeout: Duration) -> Result<()> {

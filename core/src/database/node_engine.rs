@@ -8,7 +8,7 @@ use crate::runtime::{Node, moved_away};
 use crate::server::wire::WriteRequest;
 use crate::sqlite::{Connection, ConnectionOptions, Place, RowCursor, backup};
 use crate::types::{
-    BatchResult, Bookmark, Consistency, Error, ErrorKind, ExecuteResult, NodeId, Outcome, Params,
+    BatchResult, Bookmark, Consistency, Error, ErrorKind, ExecuteResult, NodeId, NodeInfo, Outcome, Params,
     ReadOptions, Result, Rows, Statement, Status, TxMode, Txid,
 };
 
@@ -124,6 +124,10 @@ impl Engine for NodeEngine {
 
     fn status(&self) -> Status {
         self.node.status()
+    }
+
+    fn nodes(&self) -> Result<Vec<NodeInfo>> {
+        self.node.nodes()
     }
 
     fn is_caught_up(&self) -> bool {

@@ -17,6 +17,8 @@ pub(crate) struct Bounds {
     pub(crate) until: Option<Txid>,
     /// Only what was written before, by the store's clock in milliseconds: the start of the current interval.
     pub(crate) written_before_ms: Option<i64>,
+    /// Nothing up to this slot: it cannot be read, and a snapshot covers it.
+    pub(crate) behind: Txid,
 }
 
 impl Bounds {
@@ -34,10 +36,7 @@ impl Bounds {
 /// behind its end, for a listing of slots that lags must not leave a hole. A level above goes on with what the
 /// level below still has: what is missing there a snapshot covers.
 pub(crate) fn plan_compaction(files: &[LogFile], floor: Floor, level: u8, bounds: Bounds) -> Vec<LogFile> {
-    let end = files.iter().filter(|f| f.level == level).map(|f| f.max).max().unwrap_or_default();
-    // What the oldest snapshot covers no restore needs from a lower level.
-    let end = end.max(files.iter().filter(|f| is_snapshot(f)).map(|f| f.max).min().unwrap_or_default());
-    let end = if level == 1 { end.max(Txid::new(1)).max(floor.0) } else { end };
+    let end = level_end(files, floor, level).max(bounds.behind);
     let mut below: Vec<&LogFile> =
         files.iter().filter(|f| f.level + 1 == level && f.min >= end.next()).collect();
     // Of those that begin at one place the farthest comes first, so that each is looked at once.
@@ -63,13 +62,21 @@ pub(crate) fn plan_compaction(files: &[LogFile], floor: Floor, level: u8, bounds
     inputs
 }
 
+/// The slot behind which a level goes on.
+pub(super) fn level_end(files: &[LogFile], floor: Floor, level: u8) -> Txid {
+    let end = files.iter().filter(|f| f.level == level).map(|f| f.max).max().unwrap_or_default();
+    // What the oldest snapshot covers no restore needs from a lower level.
+    let end = end.max(files.iter().filter(|f| is_snapshot(f)).map(|f| f.max).min().unwrap_or_default());
+    if level == 1 { end.max(Txid::new(1)).max(floor.0) } else { end }
+}
+
 /// The files that a new snapshot is to be made of: the newest snapshot, or slot 1, and what follows it. Empty
 /// if nothing follows the newest snapshot.
 ///
 /// It ends where a compacted file ends, so that the next snapshot goes on with whole files; with `slots`, at
 /// the newest slot.
 pub(crate) fn plan_snapshot(files: &[LogFile], until: Option<Txid>, slots: bool) -> Vec<LogFile> {
-    let bounds = Bounds { until, written_before_ms: None };
+    let bounds = Bounds { until, ..Bounds::default() };
     let usable: Vec<LogFile> = files.iter().filter(|f| bounds.allow(f)).copied().collect();
     let newest = newest_snapshot(&usable);
     let Some(base) = newest.or_else(|| usable.iter().find(|f| is_base(f)).copied()) else {

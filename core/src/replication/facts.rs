@@ -24,7 +24,8 @@ pub(crate) struct Facts {
     pub(crate) before: Chain,
     /// The chain value of the last slot.
     pub(crate) after: Chain,
-    /// Each epoch that owns any of the slots, with the first of these slots that it owns.
+    /// Each epoch that owns any of the slots, with the first of these slots that it owns. Zero stands for slots
+    /// that no epoch of ours owns, as far as anybody knows; such entries may follow each other.
     pub(crate) epochs: Vec<(Epoch, Txid)>,
 }
 

@@ -55,8 +55,15 @@ impl Ledger {
         }
         match &file.facts {
             Some(facts) => {
-                let ascending =
-                    facts.epochs.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1);
+                // Slots that no epoch of ours owns have epoch zero there.
+                let owned: Vec<Epoch> = facts
+                    .epochs
+                    .iter()
+                    .map(|(epoch, _)| *epoch)
+                    .filter(|epoch| *epoch > Epoch::ZERO)
+                    .collect();
+                let ascending = owned.is_sorted_by(|one, next| one < next)
+                    && facts.epochs.is_sorted_by(|one, next| one.1 < next.1);
                 let last = facts.epochs.last().map(|(epoch, _)| *epoch);
                 if !ascending || header.origin.is_some_and(|origin| last != Some(origin.epoch)) {
                     wrong.push("its epochs do not ascend to the one in its header".to_owned());

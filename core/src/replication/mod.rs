@@ -1,10 +1,12 @@
 //! Decisions about the log: what the local files prove, what to fetch, when to ship, what an answer
 //! means. Pure: time and the results of I/O come in as arguments, and what to do comes out.
 
+mod barred;
 mod catch_up;
 #[cfg(test)]
 mod catch_up_tests;
 mod compaction;
+mod complaints;
 mod facts;
 mod floor;
 mod gaps;
@@ -27,13 +29,16 @@ mod shipper;
 mod shipper_tests;
 mod slot;
 mod spool_limits;
+mod timeline;
 mod upkeep;
 mod walk;
 
+pub(crate) use barred::Barred;
 pub(crate) use catch_up::{CatchUp, CatchUpEffect, CatchUpEvent};
 pub(crate) use compaction::{
     Bounds, MOST_INPUTS, SNAPSHOTS, check_newest, plan_compaction, plan_repair, plan_snapshot,
 };
+pub(crate) use complaints::{Complaints, Plight};
 pub(crate) use facts::Facts;
 pub(crate) use floor::Floor;
 pub(crate) use gaps::Gaps;
@@ -48,5 +53,6 @@ pub(crate) use retention::{millis, plan_discard, plan_floor, plan_slots, plan_sw
 pub(crate) use shipper::{Draft, PutAnswer, Shipper, ShipperEffect, ShipperEvent};
 pub(crate) use slot::SlotFacts;
 pub(crate) use spool_limits::SpoolLimits;
+pub(crate) use timeline::{Owner, Timeline, newest_without_epoch};
 pub(crate) use upkeep::{Chore, Known, Next, next_chore};
 pub(crate) use walk::{Walk, WholeFile, check_name};

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::compaction::{is_snapshot, newest_snapshot};
-use super::{Facts, Floor, LogFile, plan_restore};
+use super::{Barred, Facts, Floor, LogFile, plan_restore};
 use crate::types::{Retention, Txid};
 
 /// Most files by which the floor is raised in one step.
@@ -81,8 +81,16 @@ pub(crate) fn plan_slots(files: &[LogFile], floor: Floor, timeline: &Facts) -> V
 ///
 /// Kept are the newest snapshots, as many as the settings say, those inside of the window, the newest before
 /// it, and every compacted file that goes beyond the oldest of these.
-pub(crate) fn plan_discard(files: &[LogFile], now_ms: i64, retention: &Retention) -> Option<Discard> {
-    let mut snapshots: Vec<LogFile> = files.iter().filter(|f| is_snapshot(f)).copied().collect();
+///
+/// Files of another tool go like others, and stand for nothing.
+pub(crate) fn plan_discard(
+    files: &[LogFile],
+    barred: &Barred,
+    now_ms: i64,
+    retention: &Retention,
+) -> Option<Discard> {
+    let mut snapshots: Vec<LogFile> =
+        barred.usable(files).iter().filter(|f| is_snapshot(f)).copied().collect();
     snapshots.sort_by_key(|f| std::cmp::Reverse(f.max));
     let window_start = now_ms.saturating_sub(millis(retention.window));
     let by_window = snapshots.iter().position(|f| f.modified_ms <= window_start)?;
@@ -123,21 +131,23 @@ fn is_replaced_by(file: &LogFile, base: &LogFile) -> bool {
 /// are kept half as long again as they must be, so that many go at once.
 pub(crate) fn next_retention(
     files: &[LogFile],
+    barred: &Barred,
     floor: Floor,
     newest: Txid,
     retention: &Retention,
 ) -> Option<i64> {
     let slots = millis(retention.slots);
+    let (usable, provable) = (barred.usable(files), barred.provable(files));
     // The more files count, the farther they reach: the first time at which they reach beyond the floor.
-    let mut times: Vec<i64> = files.iter().filter(|f| f.level > 0).map(|f| f.modified_ms).collect();
+    let mut times: Vec<i64> = provable.iter().filter(|f| f.level > 0).map(|f| f.modified_ms).collect();
     times.sort_unstable();
-    let first = times.partition_point(|at| plan_floor(files, floor, newest, *at).is_none());
+    let first = times.partition_point(|at| plan_floor(&provable, floor, newest, *at).is_none());
     let raise = times.get(first).map(|at| at.saturating_add(slots + slots / 2));
-    let discard = files
+    let discard = usable
         .iter()
         .filter(|f| is_snapshot(f))
         .map(|f| f.modified_ms.saturating_add(millis(retention.window)))
-        .filter(|at| plan_discard(files, *at, retention).is_some())
+        .filter(|at| plan_discard(files, barred, *at, retention).is_some())
         .min();
     raise.into_iter().chain(discard).min()
 }

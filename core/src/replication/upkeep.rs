@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use super::compaction::{Bounds, SNAPSHOTS, newest_snapshot, plan_compaction, plan_snapshot};
+use super::compaction::{Bounds, SNAPSHOTS, level_end, newest_snapshot, plan_compaction, plan_snapshot};
 use super::retention::{millis, next_retention};
-use super::{Floor, LogFile};
+use super::{Barred, Floor, LogFile, plan_as_far};
 use crate::types::{Compaction, Retention, Txid};
 
 /// What a leader knows of its log's files. It is what it listed once, and what it did since.
@@ -12,6 +12,8 @@ pub(crate) struct Known {
     pub(crate) files: Vec<LogFile>,
     /// The floor.
     pub(crate) floor: Floor,
+    /// The slots of which no files can be made.
+    pub(crate) barred: Barred,
     /// The newest slot that is confirmed.
     pub(crate) confirmed: Txid,
     /// When it was noticed that there are confirmed slots which are not listed, by the store's clock.
@@ -30,6 +32,12 @@ impl Known {
     /// Up to where the slots are listed, or covered.
     pub(crate) fn listed(&self) -> Txid {
         self.files.iter().map(|f| f.max).max().unwrap_or_default().max(self.floor.0)
+    }
+
+    /// The first slot that a restore would miss before the end, as far as it is listed.
+    pub(crate) fn hole(&self) -> Option<Txid> {
+        let end = plan_as_far(&self.files, Txid::ZERO).end;
+        (end < self.listed()).then_some(end.next())
     }
 
     /// What a listing shows of a log with this floor.
@@ -82,6 +90,8 @@ pub(crate) enum Chore {
     Compact(u8, Vec<LogFile>),
     /// Make a snapshot out of these.
     Snapshot(Vec<LogFile>),
+    /// Make a snapshot out of this node's own database: it covers what cannot be read.
+    OwnSnapshot,
     /// List everything, and delete what may go.
     Retain,
 }
@@ -101,6 +111,7 @@ pub(crate) enum Next {
 /// of two that are the lowest level first, since the others read it.
 pub(crate) fn next_chore(known: &Known, compaction: &Compaction, retention: &Retention, now_ms: i64) -> Next {
     let mut due: Vec<(i64, Chore)> = Vec::new();
+    due.extend(own_snapshot_due(known, compaction));
     let lowest = compaction.levels.first().copied().or(compaction.snapshots);
     if let (Some(since), Some(interval)) = (known.unlisted_since_ms, lowest) {
         due.push((boundary_after(since, interval), Chore::Look));
@@ -113,7 +124,7 @@ pub(crate) fn next_chore(known: &Known, compaction: &Compaction, retention: &Ret
         due.extend(snapshot_due(known, interval, slots));
     }
     if retention.enabled {
-        let at = next_retention(&known.files, known.floor, known.confirmed, retention);
+        let at = next_retention(&known.files, &known.barred, known.floor, known.confirmed, retention);
         due.extend(at.map(|at| (at, Chore::Retain)));
     }
     // What waits for longest, or else the time of the next.
@@ -123,23 +134,38 @@ pub(crate) fn next_chore(known: &Known, compaction: &Compaction, retention: &Ret
     }
 }
 
+/// A snapshot of the node's own database is due at once when nothing else covers what cannot be read, and this node
+/// is beyond that. An application that wants no snapshots gets none.
+fn own_snapshot_due(known: &Known, compaction: &Compaction) -> Option<(i64, Chore)> {
+    compaction.snapshots?;
+    let uncovered = known.barred.uncovered(&known.files, true)?;
+    (known.confirmed > uncovered).then_some((i64::MIN, Chore::OwnSnapshot))
+}
+
 fn compaction_due(known: &Known, level: u8, interval: Duration, now_ms: i64) -> Option<(i64, Chore)> {
-    let bounds = |before| Bounds { until: Some(known.confirmed), written_before_ms: before };
-    let all = plan_compaction(&known.files, known.floor, level, bounds(None));
+    let files = known.barred.usable(&known.files);
+    let behind = match level {
+        1 => known.barred.way_over(&files, level_end(&files, known.floor, level)),
+        // A level above goes on with what the level below has.
+        _ => Txid::ZERO,
+    };
+    let bounds = |before| Bounds { until: Some(known.confirmed), written_before_ms: before, behind };
+    let all = plan_compaction(&files, known.floor, level, bounds(None));
     let at = boundary_after(all.first()?.modified_ms, interval);
     // Empty before its time.
     let before = bounds(Some(window_start(now_ms, interval)));
-    let inputs = plan_compaction(&known.files, known.floor, level, before);
+    let inputs = plan_compaction(&files, known.floor, level, before);
     Some((at, Chore::Compact(level, inputs)))
 }
 
 /// A snapshot is due at the first boundary after the newest one was written. The first one is due as soon as
 /// as many bytes were added as the base image has: it is what lets slots be deleted.
 fn snapshot_due(known: &Known, interval: Duration, slots: bool) -> Option<(i64, Chore)> {
-    let inputs = plan_snapshot(&known.files, Some(known.confirmed), slots);
+    let files = known.barred.usable(&known.files);
+    let inputs = plan_snapshot(&files, Some(known.confirmed), slots);
     let (first, rest) = inputs.split_first().filter(|(_, rest)| !rest.is_empty())?;
     let added: u64 = rest.iter().map(|f| f.size).sum();
-    let at = match newest_snapshot(&known.files) {
+    let at = match newest_snapshot(&files) {
         None if added >= first.size => i64::MIN,
         _ => boundary_after(first.modified_ms, interval),
     };
@@ -178,6 +204,9 @@ mod tests {
         assert_eq!((known.listed().get(), known.unlisted_since_ms), (6, None));
         let all = plan_compaction(&known.files, known.floor, 1, Bounds::default());
         assert_eq!(all.len(), 5, "nothing is there twice, and nothing is missing");
+        assert_eq!(known.hole(), None);
+        known.files.remove(0);
+        assert_eq!(known.hole(), Some(Txid::new(1)));
         let above = [vec![file(9, 1, 3), file(1, 4, 9)], slots(&[6, 10, 11])].concat();
         assert_eq!(Known::of(above, Floor(Txid::new(5))).listed().get(), 11, "compactions cover holes");
     }

@@ -48,9 +48,10 @@ impl Log {
         }
         let files = self.list().await?;
         check_newest(&files)?;
-        let bounds = Bounds { until, written_before_ms: None };
-        let inputs = plan_compaction(&files, self.floor().await?, level, bounds);
-        if inputs.is_empty() { Ok(None) } else { self.make(level, &inputs).await.map(Some) }
+        let bounds = Bounds { until, ..Bounds::default() };
+        let floor = self.floor().await?;
+        let plan = |files: &[LogFile]| plan_compaction(files, floor, level, bounds);
+        self.make_planned(level, &files, plan).await
     }
 
     /// Makes a snapshot of the log as of `until`; without one, as of its end. `None` if there is nothing new
@@ -60,8 +61,40 @@ impl Log {
     pub(crate) async fn make_snapshot(&self, until: Option<Txid>) -> Result<Option<LogFile>> {
         let files = self.list().await?;
         check_newest(&files)?;
-        let inputs = plan_snapshot(&files, until, true);
-        if inputs.is_empty() { Ok(None) } else { self.make(SNAPSHOTS, &inputs).await.map(Some) }
+        self.make_planned(SNAPSHOTS, &files, |files| plan_snapshot(files, until, true)).await
+    }
+
+    /// Makes what is planned of the files. If another tool wrote some, what is planned without them, if a snapshot
+    /// of ours covers them.
+    async fn make_planned(
+        &self,
+        level: u8,
+        files: &[LogFile],
+        plan: impl Fn(&[LogFile]) -> Vec<LogFile>,
+    ) -> Result<Option<LogFile>> {
+        let inputs = plan(files);
+        if inputs.is_empty() {
+            return Ok(None);
+        }
+        let error = match self.make(level, &inputs).await {
+            Ok(made) => return Ok(Some(made)),
+            // What tells nothing of itself may also be damaged.
+            Err(error) if matches!(error.kind(), ErrorKind::ForeignDatabase | ErrorKind::Corrupt) => error,
+            Err(error) => return Err(error),
+        };
+        let barred = self.barred(files).await?;
+        if !barred.has_foreign() {
+            return Err(error);
+        }
+        if let Some(slot) = barred.uncovered(files, true) {
+            let message = format!(
+                "another tool wrote slots up to {slot}, and there is no snapshot of a node's own that covers them: \
+                 a leader that opened the log with `adopt` makes one"
+            );
+            return Err(Error::new(ErrorKind::ForeignDatabase, message));
+        }
+        let inputs = plan(&barred.usable(files));
+        if inputs.is_empty() { Ok(None) } else { self.make(level, &inputs).await.map(Some) }
     }
 
     /// Makes one file of these, the oldest first, and puts it in the bucket.
@@ -142,7 +175,7 @@ impl Log {
 
 /// Set when it goes.
 #[derive(Default)]
-struct Cancel(Arc<AtomicBool>);
+pub(super) struct Cancel(pub(super) Arc<AtomicBool>);
 
 impl Drop for Cancel {
     fn drop(&mut self) {

@@ -86,6 +86,7 @@ impl Replicator {
         let Some(spooled) = self.written(written)? else { return Ok(()) };
         self.replica()?.take_into_spool(spooled, Some(cut.author.session))?;
         let draft = Draft { position: spooled.boundary.position };
+        self.grant_drafted(draft.position);
         self.shared.see(|view| view.committed = slot);
         let State::Leading(leading) = &mut self.state else { return Ok(()) };
         leading.cut = None;
@@ -113,11 +114,12 @@ impl Replicator {
     /// now on are in the slot after it. What was cut before and not drafted is given again, for its commits
     /// have their bookmark. `None` if there is nothing to ship, or a statement keeps the writer.
     pub(super) fn cut_batch(&mut self, fits: impl Fn(&Replica, &Published) -> bool) -> Result<Option<Cut>> {
-        let State::Leading(leading) = &self.state else { return Ok(None) };
+        let State::Leading(leading) = &mut self.state else { return Ok(None) };
         if leading.cut.is_some() {
             return Ok(leading.cut);
         }
         let epoch = leading.epoch;
+        let mut wish = std::mem::take(&mut leading.wish);
         let shared = Arc::clone(&self.shared);
         let replica = self.replica()?;
         let edge = replica.edge();
@@ -128,8 +130,12 @@ impl Replicator {
                 return Ok::<_, Error>(None);
             }
             open.txid = slot.next();
+            wish.take(shared.files.database(), &published);
             Ok(Some(published))
         });
+        if let State::Leading(leading) = &mut self.state {
+            leading.wish = wish;
+        }
         // A statement that runs for long is in the way: the next look tries again.
         let Some(Some(until)) = until.transpose()? else { return Ok(None) };
         let author = Author { epoch, session: shared.session, now_ms: shared.stamps.next() };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::clock;
 use super::local_files::LocalFiles;
 use super::log::SlotFile;
+use super::pass_damage::first_damaged;
 use super::replicator::{Replicator, State};
 use super::rewind::Save;
 use super::settle::Standing;
@@ -22,9 +23,6 @@ const PROVE_EVERY: u32 = 16;
 /// Every so many looks that find nothing, a listing is asked whether there is something behind a hole.
 const LIST_EVERY: u32 = 64;
 
-/// So many looks in a row must find the log damaged before the node stops for good.
-const MOST_DOUBTS: u32 = 3;
-
 /// How the frames beyond the boundary stand after they were judged.
 pub(super) enum Settled {
     /// There are none.
@@ -36,7 +34,7 @@ pub(super) enum Settled {
 impl Replicator {
     /// One look at the log: what is new is applied. Failures are reported and tried again.
     pub(super) fn look(&mut self) {
-        self.unreadable = false;
+        self.unreadable = None;
         self.shared.told.looks();
         self.next_look = clock::now() + self.shared.timing.pull;
         let prove = !self.shared.view.borrow().caught_up || self.looks.is_multiple_of(PROVE_EVERY);
@@ -52,47 +50,12 @@ impl Replicator {
         };
         match result.or_else(|error| self.pass_damage(error)) {
             Ok(()) => {
-                self.doubts = 0;
+                self.readable();
                 self.next_look = self.next_look + super::manifest_hint::spared(&self.shared);
                 self.shared.recovered();
             }
             Err(error) => self.failed(error),
         }
-    }
-
-    /// A slot after this node's position is damaged, look after look: nobody makes it anew, but a compacted file
-    /// or a snapshot may cover it. If so, this node is now beyond it. Otherwise the error, or why that cannot be
-    /// told.
-    pub(super) fn pass_damage(&mut self, error: Error) -> Result<()> {
-        if !std::mem::take(&mut self.unreadable) || self.doubts + 1 < MOST_DOUBTS {
-            return Err(error);
-        }
-        let before = self.replica()?.boundary().position;
-        // Whether the slot is our own cannot be told from its bytes.
-        if self.replica()?.has_frames_beyond()? {
-            return Err(error);
-        }
-        match self.rebuild(Save::Nothing) {
-            Ok(()) => {}
-            Err(other) if other.kind() == ErrorKind::Corrupt => return Err(error),
-            Err(other) => return Err(other),
-        }
-        let after = self.replica()?.boundary().position;
-        if after.txid == before.txid {
-            return Err(error);
-        }
-        tracing::warn!(
-            from = before.txid.get(),
-            to = after.txid.get(),
-            "went past damage of the log: {error}"
-        );
-        Ok(())
-    }
-
-    /// Notes that a slot was there and cannot be read.
-    fn spoiled(&mut self, error: Error) -> Error {
-        self.unreadable = error.kind() == ErrorKind::Corrupt;
-        error
     }
 
     /// Reads the log to its end and applies it. With `prove`, gives the end that the floor has proven.
@@ -124,7 +87,7 @@ impl Replicator {
             }
             next = match effect {
                 CatchUpEffect::Fetch(txid) => match self.fetch_slot(txid) {
-                    Err(error) => return Err(self.keep_what_is_sure(&slots, error)),
+                    Err(error) => return Err(self.keep_what_is_sure(&slots, txid, error)),
                     Ok(Some(slot)) if slot.facts.is_foreign_tool() => {
                         self.take_foreign_slots()?;
                         return self.catch_up(prove);
@@ -132,12 +95,15 @@ impl Replicator {
                     Ok(Some(slot)) => {
                         let found = CatchUpEvent::Found(slot.facts, slot.body.size());
                         slots.push(slot);
-                        reader.handle(found)?
+                        reader.handle(found).map_err(|error| match first_damaged(&slots) {
+                            Some(damaged) => self.spoiled(damaged, error),
+                            None => error,
+                        })?
                     }
                     Ok(None) => reader.handle(CatchUpEvent::Missing)?,
                 },
                 CatchUpEffect::Apply(_) => {
-                    self.apply(&slots).map_err(|error| self.spoiled(error))?;
+                    self.apply(&slots).map_err(|error| self.not_applied(&slots, error))?;
                     slots.clear();
                     reader.handle(CatchUpEvent::Applied)?
                 }
@@ -168,12 +134,15 @@ impl Replicator {
 
     /// Applies what was read before a read failed, or reads that fail now and then would hold up a follower for
     /// ever. But nothing from the first slot of an epoch on: for that the floor was not read yet.
-    fn keep_what_is_sure(&mut self, slots: &[SlotFile], error: Error) -> Error {
+    fn keep_what_is_sure(&mut self, slots: &[SlotFile], unread: Txid, error: Error) -> Error {
         let applied = self.replica().map(|replica| replica.boundary().position.epoch).and_then(|epoch| {
             let sure = slots.iter().take_while(|slot| slot.facts.epoch == epoch).count();
             self.apply(&slots[..sure])
         });
-        self.spoiled(applied.err().unwrap_or(error))
+        match applied {
+            Ok(()) => self.spoiled(unread, error),
+            Err(error) => self.not_applied(slots, error),
+        }
     }
 
     /// Tells that the log has all that this node has.
@@ -221,7 +190,7 @@ impl Replicator {
         }
         self.verified = None;
         let message = format!("slot {next} is missing from the log, and slot {beyond} is there");
-        Err(self.spoiled(Error::corrupt(message)))
+        Err(self.spoiled(next, Error::corrupt(message)))
     }
 
     /// Judges the frames beyond the boundary until they are accounted for, or are our own tail at the end
@@ -442,35 +411,6 @@ impl Replicator {
         let sql = format!("SELECT id FROM _haqlite_requests WHERE txid > {txid} AND id <> '' LIMIT {MOST}");
         let rows = connections.pool.query(&sql, &Params::none(), &Default::default());
         rows.map(|rows| rows.iter().filter_map(|row| row.get(0).ok()).collect()).unwrap_or_default()
-    }
-
-    /// Notes a failure of following. What more time may mend is tried again; the rest stops the node.
-    pub(super) fn failed(&mut self, error: Error) {
-        if self.shared.is_closing() {
-            // What a close cuts short is no trouble.
-            return;
-        }
-        let final_kind = matches!(
-            error.kind(),
-            ErrorKind::Corrupt
-                | ErrorKind::ForeignDatabase
-                | ErrorKind::Internal
-                | ErrorKind::InvalidConfig
-                | ErrorKind::NotImplemented
-        );
-        // What a stale listing shows, or a read that was cut short, is gone at the next look.
-        self.doubts = if final_kind { self.doubts + 1 } else { 0 };
-        if final_kind {
-            // So that the next look proves the end of the log again, instead of finding nothing new.
-            self.shared.see(|view| view.caught_up = false);
-        }
-        if final_kind && (self.doubts >= MOST_DOUBTS || error.kind() != ErrorKind::Corrupt) {
-            self.state = State::Stopped;
-            self.shared.stop(error);
-        } else {
-            self.shared.degraded(&error);
-            self.next_look = clock::now() + self.shared.timing.pull.max(Duration::from_millis(100));
-        }
     }
 
     pub(super) fn files(&self) -> &Arc<LocalFiles> {

@@ -4,20 +4,22 @@ use std::time::Duration;
 use super::clock;
 use super::shared::{Message, Shared};
 use crate::client::Forwarder;
-use crate::server::wire::FollowRequest;
-use crate::types::Role;
+use crate::server::wire::{FollowRequest, FollowResponse};
+use crate::types::{Role, Txid};
 
-/// Reports to the leader while this node follows, so that the leader knows whom it can hand over to; what
-/// the leader answers says whether there is something to fetch.
-pub(super) async fn run(shared: Arc<Shared>, forwarder: Forwarder, every: Duration) {
+/// Reports to the leader while this node follows, so that the leader knows who is there, whom it can hand over to, and
+/// what this node cannot read; what the leader answers says whether there is something to fetch, and whether it covers
+/// that.
+pub(super) async fn run(shared: Arc<Shared>, forwarder: Forwarder, every: Duration, can_lead: bool) {
     let mut view = shared.view.subscribe();
     loop {
-        let (follows, leader, position, closed) = {
+        let (follows, leader, position, unreadable, closed) = {
             let view = view.borrow_and_update();
             (
                 view.role != Role::Leader && view.stopped.is_none(),
                 view.leader.clone(),
                 view.applied,
+                view.plight.map(|plight| plight.slot),
                 view.closed,
             )
         };
@@ -30,17 +32,33 @@ pub(super) async fn run(shared: Arc<Shared>, forwarder: Forwarder, every: Durati
             let request = FollowRequest {
                 node_id: shared.node.clone(),
                 session: shared.session,
+                can_lead,
                 address: shared.address.clone(),
                 position,
+                unreadable,
             };
-            if let Ok(answer) = forwarder.follow(&leader, &request, every.max(Duration::from_secs(1))).await
-                && answer.confirmed.txid > shared.view.borrow().applied.txid
-            {
-                let now = clock::now();
-                shared.see(|view| view.behind_since = view.behind_since.or(Some(now)));
-                shared.tell_replicator(Message::Look);
+            if let Ok(answer) = forwarder.follow(&leader, &request, every.max(Duration::from_secs(1))).await {
+                heard(&shared, &answer, unreadable);
             }
         }
-        tokio::time::sleep(every).await;
+        // What cannot be read is told at once: the node may stop for it soon.
+        let news = view.wait_for(|view| view.plight.is_some_and(|plight| Some(plight.slot) != unreadable));
+        let _ = tokio::time::timeout(every, news).await;
     }
+}
+
+fn heard(shared: &Shared, answer: &FollowResponse, unreadable: Option<Txid>) {
+    let now = clock::now();
+    if answer.confirmed.txid > shared.view.borrow().applied.txid {
+        shared.see(|view| view.behind_since = view.behind_since.or(Some(now)));
+        // Who cannot read on looks in its own time.
+        if unreadable.is_none() {
+            shared.tell_replicator(Message::Look);
+        }
+    }
+    shared.see(|view| {
+        if let Some(plight) = view.plight.as_mut().filter(|plight| Some(plight.slot) == unreadable) {
+            plight.answer = Some((answer.covers, now));
+        }
+    });
 }

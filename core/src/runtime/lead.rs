@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::at_boundary::Wish;
 use super::clock;
 use super::draft::Prepared;
 use super::draft_ahead::{Behind, Cut};
@@ -36,6 +37,8 @@ pub(super) struct Leading {
     pub(super) cut: Option<Cut>,
     /// Before that nothing is spooled.
     pub(super) spool_again: Monotonic,
+    /// Who wants the database at a boundary.
+    pub(super) wish: Wish,
 }
 
 /// For how long the replicator waits for the writer's mutex at a time.
@@ -44,7 +47,12 @@ pub(super) const CUT_PATIENCE: Duration = Duration::from_millis(50);
 impl Leading {
     /// Whether there is something to watch at short intervals.
     pub(super) fn is_busy(&self) -> bool {
-        self.behind || self.stalled || self.untold || !self.shipper.is_idle() || !self.drains.is_empty()
+        self.behind
+            || self.stalled
+            || self.untold
+            || !self.shipper.is_idle()
+            || !self.drains.is_empty()
+            || self.wish.is_open()
     }
 
     /// Tells those who wait that it did not happen.
@@ -85,6 +93,9 @@ impl Replicator {
         });
         self.follow_through(effect);
         self.hurry();
+        if let Err(error) = self.grant_when_idle() {
+            return self.stand_down(&error);
+        }
         self.watch_wal();
         self.finish_drains();
         self.watch_outage();
@@ -213,6 +224,7 @@ impl Replicator {
         let Some(cut) = self.cut_batch(|_, _| true)? else { return Ok(None) };
         let prepared = self.replica()?.draft(&cut.until, cut.author)?;
         let draft = prepared.draft;
+        self.grant_drafted(draft.position);
         self.shared.see(|view| view.committed = draft.position.txid);
         let State::Leading(leading) = &mut self.state else { return Ok(None) };
         leading.cut = None;

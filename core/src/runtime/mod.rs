@@ -6,6 +6,7 @@
 mod adopt;
 mod apply;
 mod assemble;
+mod at_boundary;
 mod blocking;
 mod checkpoints;
 mod clock;
@@ -20,6 +21,7 @@ mod draft_ahead;
 #[cfg(feature = "cli")]
 mod end_request;
 mod events;
+mod examine;
 mod file_reader;
 mod follow;
 mod forward;
@@ -39,7 +41,10 @@ mod object_reader;
 #[cfg(test)]
 mod object_reader_tests;
 mod outage;
+mod own_snapshot;
+mod owners;
 mod page_writer;
+mod pass_damage;
 mod patience;
 mod peers;
 mod promote;
@@ -54,6 +59,7 @@ mod restore_target;
 mod retain;
 mod rewind;
 mod role_events;
+mod roster;
 mod scratch;
 mod service;
 mod settle;
@@ -62,7 +68,15 @@ mod spool;
 mod stamps;
 mod start;
 mod survey;
+#[cfg(test)]
+mod test_world;
 mod upkeep;
+#[cfg(test)]
+mod upkeep_damage_tests;
+#[cfg(test)]
+mod upkeep_life_tests;
+#[cfg(test)]
+mod upkeep_own_tests;
 #[cfg(test)]
 mod upkeep_tests;
 mod verify;

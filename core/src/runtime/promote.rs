@@ -38,7 +38,7 @@ impl Replicator {
             self.shared.tell_election(Event::PromotionFailed { tenure });
             return;
         }
-        self.unreadable = false;
+        self.unreadable = None;
         match self.try_promote(tenure, epoch) {
             Ok(()) => self.shared.recovered(),
             Err(error) => {
@@ -46,7 +46,7 @@ impl Replicator {
                 self.state = State::Following;
                 // This may have been the last look before the node would stop: it goes past damage as any other.
                 match self.pass_damage(error) {
-                    Ok(()) => self.doubts = 0,
+                    Ok(()) => self.readable(),
                     Err(error) => self.failed(error),
                 }
                 self.shared.tell_election(Event::PromotionFailed { tenure });
@@ -219,6 +219,7 @@ impl Replicator {
             road: Road::Direct(shared.log.clone()),
             cut: None,
             spool_again: Monotonic::default(),
+            wish: super::at_boundary::Wish::None,
         }));
         shared.tell_election(Event::Promoted { tenure });
         super::upkeep::start(&shared, tenure, &self.tokio);

@@ -33,8 +33,8 @@ pub(super) struct Replicator {
     pub(super) operation: u64,
     /// How many looks in a row found the log damaged.
     pub(super) doubts: u32,
-    /// Whether the last of them met a slot that is damaged.
-    pub(super) unreadable: bool,
+    /// The slot that the last of them met, and that is damaged.
+    pub(super) unreadable: Option<Txid>,
     /// The slot of our position that was last read back from the log.
     pub(super) verified: Option<Txid>,
     /// What is done while the bucket gives no answers.
@@ -99,6 +99,7 @@ impl Replicator {
             Message::Answer { operation, event, error } => self.answered(operation, event, error),
             Message::Checkpointed(result) => self.checkpointed(result),
             Message::Proven(proofs) => self.proven(proofs),
+            Message::Snapshot { reply } => self.wish(reply),
             Message::Drain { reply } => self.drain(reply),
             Message::Close { .. } => unreachable!("BUG: the loop ends before"),
         }

@@ -5,7 +5,7 @@ use super::patience::limited;
 use super::publish::Verdict;
 use crate::bucket::{Body, Key, Put, PutMode, PutOptions, Range, join_all};
 use crate::replication::{
-    Facts, Floor, LogFile, check_newest, millis, plan_discard, plan_floor, plan_repair, plan_restore,
+    Barred, Facts, Floor, LogFile, check_newest, millis, plan_discard, plan_floor, plan_repair, plan_restore,
     plan_slots, plan_sweep,
 };
 use crate::types::{Error, ErrorKind, Result, Retention, Txid};
@@ -21,6 +21,8 @@ pub(super) struct Memory {
     whole: BTreeMap<Name, ()>,
     /// The epochs from slot 1 on, as far as they were asked for.
     timeline: Option<Facts>,
+    /// A slot at the end of a file that was about to stand for it, and that could not be read or did not fit.
+    pub(super) suspect: Option<Txid>,
 }
 
 type Name = (u8, Txid, Txid);
@@ -63,7 +65,8 @@ impl Memory {
 }
 
 impl Log {
-    /// Deletes what the settings let go of a log whose slots up to `confirmed` are confirmed.
+    /// Deletes what the settings let go of a log whose slots up to `confirmed` are confirmed. What is barred stands
+    /// for nothing, and goes like the rest.
     ///
     /// Slots go only after every file that stands for them was read back and verified, and after the floor
     /// was raised; old compactions and snapshots only after the snapshot that stands for them was verified. So
@@ -74,6 +77,7 @@ impl Log {
         &self,
         confirmed: Txid,
         retention: &Retention,
+        barred: &Barred,
         memory: &mut Memory,
     ) -> Result<Retained> {
         let mut files = Vec::new();
@@ -87,22 +91,23 @@ impl Log {
         memory.forget(&files);
         let newest = files.iter().filter(|f| f.level == 0).map(|f| f.max).max().unwrap_or_default();
         let written_by = now_ms.saturating_sub(millis(retention.slots));
-        if let Some(raise) = plan_floor(&files, floor, newest.min(confirmed), written_by) {
+        let (usable, provable) = (barred.usable(&files), barred.provable(&files));
+        if let Some(raise) = plan_floor(&provable, floor, newest.min(confirmed), written_by) {
             for cover in &raise.by {
-                self.verify_cover(cover, &files, floor, memory).await?;
+                self.verify_cover(cover, &usable, floor, memory).await?;
             }
-            self.learn_timeline(&files, raise.to, memory).await?;
+            self.learn_timeline(&usable, raise.to, memory).await?;
             floor = self.raise_floor(raise.to).await?;
         }
         let (mut gone, mut lone) = (Vec::new(), Vec::new());
         if files.iter().any(|f| f.level == 0 && floor.covers(f.max)) {
-            self.learn_timeline(&files, floor, memory).await?;
+            self.learn_timeline(&usable, floor, memory).await?;
         }
         if let Some(timeline) = &memory.timeline {
             gone = plan_slots(&files, floor, timeline);
         }
-        if let Some(discard) = plan_discard(&files, now_ms, retention) {
-            self.verify_base(&discard.base, &files, memory).await?;
+        if let Some(discard) = plan_discard(&files, barred, now_ms, retention) {
+            self.verify_base(&discard.base, &usable, memory).await?;
             let facts = self.list_facts().await?;
             lone = plan_sweep(&facts, &files, &discard.base, now_ms);
             gone.extend(discard.files);
@@ -162,6 +167,7 @@ impl Log {
             if floor.covers(slot) || slot.get() == 1 {
                 continue;
             }
+            memory.suspect = Some(slot);
             let gone = || Error::corrupt(format!("slot {slot} is missing, which no file is known to cover"));
             let found = self.slot(slot).await?.ok_or_else(gone)?.facts;
             let first = slot == cover.min && found.previous != facts.before;
@@ -170,6 +176,7 @@ impl Log {
                 return Err(differs(slot));
             }
         }
+        memory.suspect = None;
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use crate::server::wire::{
     CampaignRequest, FollowRequest, FollowResponse, LookUpRequest, LookUpResponse, ProveRequest,
     QueryRequest, RelayRequest, RelayResponse, WriteRequest, WriteResponse,
 };
-use crate::types::{Error, ErrorKind, ReadOptions, Result, Role, Rows, Status};
+use crate::types::{Error, ErrorKind, NodeInfo, ReadOptions, Result, Role, Rows, Status, Txid};
 
 /// What a node does with the requests of others.
 pub(super) struct NodeService(pub(super) Arc<Shared>);
@@ -40,19 +40,27 @@ impl Service for NodeService {
     async fn follow(&self, request: FollowRequest) -> Result<FollowResponse> {
         let peer = Peer {
             session: request.session,
+            can_lead: request.can_lead,
             address: request.address,
             position: request.position,
             seen: clock::now(),
         };
         self.0.peers.report(request.node_id, peer);
         let view = self.0.view.borrow().clone();
+        let covers = request.unreadable.is_some_and(|slot| self.hear_complaint(slot, view.confirmed.txid));
         Ok(FollowResponse {
             node_id: self.0.node.clone(),
             role: view.role,
             epoch: view.epoch,
             leader: view.leader,
             confirmed: view.confirmed,
+            covers,
         })
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeInfo>> {
+        self.check_leads()?;
+        Ok(super::roster::list(&self.0))
     }
 
     async fn campaign(&self, _request: CampaignRequest) -> Result<()> {
@@ -78,6 +86,18 @@ impl Service for NodeService {
 }
 
 impl NodeService {
+    /// A follower cannot read this slot; whether this node, as the leader, sees to it.
+    fn hear_complaint(&self, slot: Txid, confirmed: Txid) -> bool {
+        let makes_snapshots = self.0.settings.compaction.snapshots.is_some();
+        let heard = self.0.gate.is_open()
+            && makes_snapshots
+            && self.0.complaints.lock().hear(slot, confirmed, clock::now());
+        if heard {
+            self.0.complained.notify_one();
+        }
+        heard
+    }
+
     fn check_leads(&self) -> Result<()> {
         if self.0.gate.is_open() {
             return Ok(());

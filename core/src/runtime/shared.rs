@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc as tokio_mpsc, oneshot, watch};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc as tokio_mpsc, oneshot, watch};
 
 use super::clock;
 use super::confirmations::Confirmations;
@@ -12,10 +13,11 @@ use super::events::Events;
 use super::local_files::LocalFiles;
 use super::log::Log;
 use super::manifest_hint::Told;
+use super::own_snapshot::OwnState;
 use super::peers::Peers;
 use super::stamps::Stamps;
 use crate::election::{self, Tenure};
-use crate::replication::{Proof, ShipperEvent};
+use crate::replication::{Complaints, Plight, Proof, ShipperEvent};
 use crate::sqlite::{CheckpointProgress, Gate, ReadPool, Shut, Writer};
 use crate::types::{
     Bookmark, Compaction, Durability, Epoch, Error, ErrorKind, LocalReads, Monotonic, NodeId, Position,
@@ -35,6 +37,10 @@ pub(crate) struct Shared {
     pub(super) settings: Settings,
     pub(super) events: Events,
     pub(super) peers: Peers,
+    /// What followers cannot read, for the leader's upkeep.
+    pub(super) complaints: Mutex<Complaints>,
+    /// Told when there is something in it.
+    pub(super) complained: Notify,
     pub(super) confirmations: Arc<Confirmations>,
     pub(super) stamps: Stamps,
     /// What the manifest says, where there is one.
@@ -126,6 +132,8 @@ pub(crate) struct View {
     pub(crate) verify_error: Option<(ErrorKind, String)>,
     /// From which slot on each epoch is known to own the log. Nothing is known of slots before the first.
     pub(crate) epochs: Vec<(Epoch, Txid)>,
+    /// The slot that this node cannot read, and what the leader said to that.
+    pub(crate) plight: Option<Plight>,
     /// Why the node cannot go on; it serves reads of what it has.
     pub(crate) stopped: Option<Stopped>,
     /// This node takes no part in elections any more.
@@ -159,6 +167,8 @@ pub(crate) enum Message {
     Proven(Vec<Proof>),
     /// A checkpoint ended.
     Checkpointed(Result<Option<CheckpointProgress>>),
+    /// Hand the database out at the next boundary.
+    Snapshot { reply: oneshot::Sender<Result<OwnState>> },
     /// Ship what there is and tell when it is confirmed.
     Drain { reply: oneshot::Sender<Result<()>> },
     /// Write the last record and end.
@@ -356,6 +366,7 @@ impl View {
             manifest_error: None,
             verify_error: None,
             epochs: Vec::new(),
+            plight: None,
             stopped: None,
             election_over: false,
             closed: false,

@@ -4,9 +4,10 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::clock;
 use super::confirmations::{Confirmations, LocalReader};
@@ -80,10 +81,9 @@ impl Node {
             released,
         };
         runtime.spawn(lease.run());
-        if options.role != Some(Role::Follower) {
-            // Who cannot lead does not offer itself as a successor.
-            runtime.spawn(super::heartbeat::run(Arc::clone(&shared), forwarder.clone(), poll));
-        }
+        // Who cannot lead offers itself to nobody as a successor.
+        let can_lead = options.role != Some(Role::Follower);
+        runtime.spawn(super::heartbeat::run(Arc::clone(&shared), forwarder.clone(), poll, can_lead));
         if let Some(place) = &options.manifest {
             runtime.spawn(manifest_hint::run(Arc::clone(&shared), place.clone()));
         }
@@ -128,6 +128,8 @@ pub(super) fn share(
         settings: options.settings.clone(),
         events: Events::new(),
         peers: Peers::default(),
+        complaints: Mutex::default(),
+        complained: Notify::new(),
         confirmations: Arc::new(Confirmations::new(options.settings.confirm_timeout)),
         stamps: Stamps::new(),
         told: Told::default(),
@@ -171,7 +173,7 @@ pub(super) fn start_replicator(
         looks: 0,
         operation: 0,
         doubts: 0,
-        unreadable: false,
+        unreadable: None,
         verified: None,
         outage,
     };

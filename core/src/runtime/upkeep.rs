@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use super::at_boundary::LeadersDatabase;
 use super::clock;
 use super::keeper::Keeper;
 use super::patience::limited;
@@ -39,7 +40,10 @@ pub(super) fn start(shared: &Arc<Shared>, tenure: Tenure, tokio: &Handle) {
     if settings.compaction.levels.is_empty() && settings.compaction.snapshots.is_none() {
         return;
     }
-    let keeper = Keeper::new(shared.log.clone(), settings.compaction.clone(), settings.retention.clone());
+    let first = shared.view.borrow().epochs.last().map(|(_, first)| *first);
+    let before = first.and_then(Txid::previous).unwrap_or_default();
+    let keeper = Keeper::new(shared.log.clone(), settings.compaction.clone(), settings.retention.clone())
+        .with_database(LeadersDatabase(Arc::clone(shared)), before);
     let upkeep = Upkeep { shared: Arc::clone(shared), keeper, clock: None };
     let shared = Arc::clone(shared);
     tokio.spawn(async move {
@@ -86,6 +90,11 @@ impl Upkeep {
         if self.clock.is_none() {
             self.clock = Some((limited(self.shared.log.bucket().now_ms()).await?, clock::now()));
         }
+        let complaint = self.shared.complaints.lock().next(clock::now());
+        if let Some(slot) = complaint {
+            let damaged = self.keeper.judge(slot).await?;
+            self.shared.complaints.lock().judge(slot, damaged, clock::now());
+        }
         let next = self.keeper.step(confirmed, self.now_ms()).await;
         if let Some(told_ms) = self.keeper.told_ms.take() {
             self.clock = Some((told_ms, clock::now()));
@@ -94,7 +103,7 @@ impl Upkeep {
     }
 
     /// Waits until it is time for more, or for the first slot of which nothing is known yet: those after it
-    /// make nothing due any earlier.
+    /// make nothing due any earlier. Or until a follower cannot read something.
     async fn wait(&self, next: Next, confirmed: Txid) {
         let mut view = self.shared.view.subscribe();
         let first_slot = async {
@@ -104,13 +113,32 @@ impl Upkeep {
                 std::future::pending::<()>().await;
             }
         };
-        match next {
-            Next::Now(_) => {}
-            Next::At(at) => {
-                let left = u64::try_from(at.saturating_sub(self.now_ms())).unwrap_or(0);
-                let _ = tokio::time::timeout(Duration::from_millis(left), first_slot).await;
+        let time = async {
+            match next {
+                Next::Now(_) => {}
+                Next::At(at) => {
+                    let left = u64::try_from(at.saturating_sub(self.now_ms())).unwrap_or(0);
+                    tokio::time::sleep(Duration::from_millis(left)).await;
+                }
+                Next::Idle => std::future::pending().await,
             }
-            Next::Idle => first_slot.await,
+        };
+        tokio::select! {
+            () = first_slot => {}
+            () = time => {}
+            () = self.complaint() => {}
+        }
+    }
+
+    /// Waits until there is something that a follower cannot read, and may be looked at.
+    async fn complaint(&self) {
+        loop {
+            let told = self.shared.complained.notified();
+            let due = self.shared.complaints.lock().due();
+            match due {
+                Some(due) => return tokio::time::sleep(due.since(clock::now())).await,
+                None => told.await,
+            }
         }
     }
 

@@ -44,6 +44,7 @@ enum Verb {
     Write,
     Read,
     Follow,
+    Nodes,
     Campaign,
     Prove,
     Relay,
@@ -55,10 +56,11 @@ enum Verb {
 }
 
 impl Verb {
-    const ALL: [(&'static str, Verb); 11] = [
+    const ALL: [(&'static str, Verb); 12] = [
         (path::WRITE, Verb::Write),
         (path::READ, Verb::Read),
         (path::FOLLOW, Verb::Follow),
+        (path::NODES, Verb::Nodes),
         (path::CAMPAIGN, Verb::Campaign),
         (path::PROVE, Verb::Prove),
         (path::RELAY, Verb::Relay),
@@ -78,6 +80,7 @@ impl Verb {
             Verb::Write
             | Verb::Read
             | Verb::Follow
+            | Verb::Nodes
             | Verb::Campaign
             | Verb::Prove
             | Verb::Relay
@@ -97,9 +100,13 @@ impl Verb {
     fn outcome_when_cut(self) -> Outcome {
         match self {
             Verb::Write | Verb::Execute | Verb::Campaign | Verb::Prove | Verb::Relay => Outcome::Unknown,
-            Verb::Read | Verb::Follow | Verb::LookUp | Verb::Query | Verb::Status | Verb::Health => {
-                Outcome::NotCommitted
-            }
+            Verb::Read
+            | Verb::Follow
+            | Verb::Nodes
+            | Verb::LookUp
+            | Verb::Query
+            | Verb::Status
+            | Verb::Health => Outcome::NotCommitted,
         }
     }
 
@@ -107,9 +114,13 @@ impl Verb {
     fn outcome_when_done(self) -> Outcome {
         match self {
             Verb::Write | Verb::Execute | Verb::Campaign | Verb::Prove | Verb::Relay => Outcome::Committed,
-            Verb::Read | Verb::Follow | Verb::LookUp | Verb::Query | Verb::Status | Verb::Health => {
-                Outcome::NotCommitted
-            }
+            Verb::Read
+            | Verb::Follow
+            | Verb::Nodes
+            | Verb::LookUp
+            | Verb::Query
+            | Verb::Status
+            | Verb::Health => Outcome::NotCommitted,
         }
     }
 }
@@ -248,6 +259,7 @@ impl Gate {
             }
             Verb::Read => Ok(wire::encode_rows(&service.query(wire::QueryRequest::from_json(&body)?).await?)),
             Verb::Follow => Ok(service.follow(wire::FollowRequest::from_json(&body)?).await?.to_json()),
+            Verb::Nodes => Ok(wire::encode_nodes(&service.nodes().await?)),
             Verb::Campaign => {
                 service.campaign(wire::CampaignRequest::from_json(&body)?).await?;
                 Ok(Vec::new())

@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 
-use crate::types::{Result, Rows, Status};
+use crate::types::{NodeInfo, Result, Rows, Status};
 
 use super::wire::{
     CampaignRequest, FollowRequest, FollowResponse, LookUpRequest, LookUpResponse, ProveRequest,
@@ -22,6 +22,9 @@ pub(crate) trait Service: Send + Sync + 'static {
 
     /// Notes where a follower is, and says what this node knows.
     async fn follow(&self, request: FollowRequest) -> Result<FollowResponse>;
+
+    /// Who is in the cluster; `NotLeader` with the leader's address, if there is one, on a node that does not lead.
+    async fn nodes(&self) -> Result<Vec<NodeInfo>>;
 
     /// Takes the lease that was released for this node; returns without waiting for the promotion.
     async fn campaign(&self, request: CampaignRequest) -> Result<()>;

@@ -10,8 +10,8 @@ use tokio::task::JoinHandle;
 
 use crate::replication::{Floor, SlotFacts};
 use crate::types::{
-    BatchResult, Bookmark, Chain, Epoch, Error, ErrorKind, ExecuteResult, NodeId, Position, Result, Role,
-    Row, Rows, SqlValue, Statement, Status, Txid,
+    BatchResult, Bookmark, Chain, Epoch, Error, ErrorKind, ExecuteResult, NodeId, NodeInfo, Position, Result,
+    Role, Row, Rows, SqlValue, Statement, Status, Txid,
 };
 
 use super::wire::{
@@ -98,7 +98,12 @@ impl Service for TestService {
             epoch: Epoch::new(4).unwrap(),
             leader: Some("http://a:1".into()),
             confirmed: Position { txid: confirmed.txid.next(), ..confirmed },
+            covers: true,
         })
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeInfo>> {
+        Ok(vec![NodeInfo::new(NodeId::new("a"), Role::Leader, Txid::new(7))])
     }
 
     async fn campaign(&self, request: CampaignRequest) -> Result<()> {

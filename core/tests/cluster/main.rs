@@ -6,12 +6,14 @@
 mod basics;
 mod checkpoint;
 mod cloud;
+mod damaged_slots;
 mod followers;
 mod lease_faults;
 mod life_cycle;
 mod limits;
 mod log_faults;
 mod manifest_hint;
+mod nodes;
 mod outages;
 mod outcomes;
 mod read_replica;

@@ -1,4 +1,5 @@
 #![allow(clippy::disallowed_methods, reason = "tests wait in real time")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -264,16 +265,16 @@ fn three_members_of_etcd_serve_while_one_is_dead_or_hangs() {
         let (store, watcher) =
             (EtcdLeaseStore::from_url(&url).unwrap(), EtcdLeaseStore::from_url(&url).unwrap());
         let mut version = create(&store, "k", b"0").await;
-        for hung in 0..3 {
-            members[hung].server.pause(true);
+        for (number, member) in members.iter().enumerate() {
+            member.server.pause(true);
             // A caller with a limit of its own, as the lease has.
             let begun = Instant::now();
             let mut tries = 0;
             while !matches!(timeout(Duration::from_secs(1), store.read("k")).await, Ok(Ok(Some(_)))) {
                 tries += 1;
-                assert!(begun.elapsed() < Duration::from_secs(20), "member {hung} hangs: {tries} tries");
+                assert!(begun.elapsed() < Duration::from_secs(20), "member {number} hangs: {tries} tries");
             }
-            members[hung].server.pause(false);
+            member.server.pause(false);
         }
 
         // The first one is asked first, and gone.
@@ -431,6 +432,25 @@ fn a_compaction_while_nobody_watches_hides_no_change_and_invents_none() {
             replace(&store, "quiet", b"2", &quiet).await
         });
         assert!(heard.is_ok(), "a watcher whose beginning was compacted hears the next change");
+    });
+}
+
+#[test]
+fn a_store_outlives_the_runtime_that_it_was_used_on() {
+    let etcd = Etcd::quick();
+    let store = etcd.store();
+    let version = run(async {
+        let version = create(&store, "k", b"1").await;
+        hears_nothing(&store, "k", &version, "nothing has happened").await;
+        version
+    });
+    run(async {
+        assert_eq!(until_it_answers(&store, "k").await, b"1");
+        let (heard, _) = tokio::join!(timeout(SOON, store.changed("k", Some(&version))), async {
+            sleep(Duration::from_millis(200)).await;
+            replace(&etcd.store(), "k", b"2", &version).await
+        });
+        assert!(heard.is_ok(), "a watcher that began on another runtime");
     });
 }
 

@@ -58,10 +58,14 @@ pub(crate) struct FollowRequest {
     pub(crate) node_id: NodeId,
     /// Its session.
     pub(crate) session: SessionId,
+    /// Whether it may lead. A node that does not say so may.
+    pub(crate) can_lead: bool,
     /// Where it answers.
     pub(crate) address: String,
     /// How far it has applied the log.
     pub(crate) position: Position,
+    /// The slot that it cannot read, if there is one.
+    pub(crate) unreadable: Option<Txid>,
 }
 
 /// What the node that was asked says of itself, whether it leads or not.
@@ -77,6 +81,8 @@ pub(crate) struct FollowResponse {
     pub(crate) leader: Option<String>,
     /// The newest slot that it knows to be confirmed.
     pub(crate) confirmed: Position,
+    /// Whether it sees to it that a snapshot covers the slot that the asker cannot read.
+    pub(crate) covers: bool,
 }
 
 /// The leader that hands over tells its successor to take the lease, which it has released.
@@ -188,8 +194,10 @@ impl FollowRequest {
         to_json(&WireFollowRequest {
             node_id: self.node_id.to_string(),
             session: self.session.to_string(),
+            can_lead: self.can_lead,
             address: self.address.clone(),
             position: WirePosition::from(&self.position),
+            unreadable: self.unreadable.map(Txid::get),
         })
     }
 
@@ -199,8 +207,10 @@ impl FollowRequest {
             node_id: NodeId::new(wire.node_id),
             session: SessionId::from_hex(&wire.session)
                 .ok_or_else(|| invalid(format!("{:?} is not a session", wire.session)))?,
+            can_lead: wire.can_lead,
             address: wire.address,
             position: wire.position.into_position()?,
+            unreadable: wire.unreadable.map(Txid::new),
         })
     }
 }
@@ -213,6 +223,7 @@ impl FollowResponse {
             epoch: self.epoch.get(),
             leader: self.leader.clone(),
             confirmed: WirePosition::from(&self.confirmed),
+            covers: self.covers,
         })
     }
 
@@ -224,6 +235,7 @@ impl FollowResponse {
             epoch: epoch(wire.epoch)?,
             leader: wire.leader,
             confirmed: wire.confirmed.into_position()?,
+            covers: wire.covers,
         })
     }
 }
@@ -246,6 +258,10 @@ pub(super) fn checked_request_id(id: String) -> Result<String> {
         return Err(invalid(message));
     }
     Ok(id)
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
@@ -388,8 +404,12 @@ impl RowsIn {
 struct WireFollowRequest {
     node_id: String,
     session: String,
+    #[serde(default = "yes")]
+    can_lead: bool,
     address: String,
     position: WirePosition,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unreadable: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -399,6 +419,8 @@ struct WireFollowResponse {
     epoch: u64,
     leader: Option<String>,
     confirmed: WirePosition,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    covers: bool,
 }
 
 #[derive(Serialize, Deserialize)]

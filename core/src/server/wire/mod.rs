@@ -4,6 +4,7 @@
 
 mod error;
 mod message;
+mod nodes;
 mod position;
 mod relay;
 mod simple;
@@ -18,6 +19,7 @@ pub(crate) use message::{
     CampaignRequest, FollowRequest, FollowResponse, QueryRequest, WriteRequest, WriteResponse, decode_rows,
     encode_rows,
 };
+pub(crate) use nodes::{decode_nodes, encode_nodes};
 pub(crate) use relay::{LookUpRequest, LookUpResponse, ProveRequest, RelayRequest, RelayResponse, Relayed};
 pub(crate) use simple::{SimpleExecute, SimpleQuery, encode_simple_result, encode_simple_rows};
 pub(crate) use status::{encode_health, encode_status};
@@ -40,6 +42,7 @@ pub(crate) mod path {
     pub(crate) const WRITE: &str = "/haqlite/forward/write";
     pub(crate) const READ: &str = "/haqlite/forward/query";
     pub(crate) const FOLLOW: &str = "/haqlite/follow";
+    pub(crate) const NODES: &str = "/haqlite/nodes";
     pub(crate) const CAMPAIGN: &str = "/haqlite/campaign";
     pub(crate) const PROVE: &str = "/haqlite/relay/prove";
     pub(crate) const RELAY: &str = "/haqlite/relay/slot";

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::*;
 use crate::types::{
-    BatchResult, Bookmark, Chain, Epoch, ExecuteResult, NodeId, Outcome, Params, Position, Role, Row, Rows,
-    SessionId, SqlValue, Statement, Status, Txid,
+    BatchResult, Bookmark, Chain, Epoch, ExecuteResult, NodeId, NodeInfo, Outcome, Params, Position, Role,
+    Row, Rows, SessionId, SqlValue, Statement, Status, Txid,
 };
 
 /// Equal to the last bit, with all NaNs alike.
@@ -132,17 +132,24 @@ proptest! {
         position in position(),
         epoch in 0..=Epoch::MAX.get(),
         leader in proptest::option::of(any::<String>()),
+        unreadable in proptest::option::of(any::<u64>()),
+        yes in any::<bool>(),
     ) {
+        let (unreadable, can_lead, covers) = (unreadable.map(Txid::new), yes, yes);
         let node_id = NodeId::new(node);
         let epoch = Epoch::new(epoch).unwrap();
         let session = SessionId::from_bytes(session);
-        let sent = FollowRequest { node_id: node_id.clone(), session, address, position };
+        let sent = FollowRequest { node_id: node_id.clone(), session, can_lead, address, position, unreadable };
         prop_assert_eq!(FollowRequest::from_json(&sent.to_json()).unwrap(), sent);
         for role in [Role::Leader, Role::Follower, Role::Client, Role::LatentWriter] {
             let node_id = node_id.clone();
-            let sent = FollowResponse { node_id, role, epoch, leader: leader.clone(), confirmed: position };
+            let sent = FollowResponse { node_id, role, epoch, leader: leader.clone(), confirmed: position, covers };
             prop_assert_eq!(FollowResponse::from_json(&sent.to_json()).unwrap(), sent);
         }
+        let mut sent = NodeInfo::new(node_id.clone(), Role::Follower, position.txid);
+        (sent.address, sent.last_seen) = (leader, Duration::from_millis(epoch.get()));
+        let sent = [sent.clone(), NodeInfo::new(node_id.clone(), Role::Leader, sent.position)];
+        prop_assert_eq!(decode_nodes(&encode_nodes(&sent)).unwrap(), sent);
         let sent = CampaignRequest { epoch, from: node_id };
         prop_assert_eq!(CampaignRequest::from_json(&sent.to_json()).unwrap(), sent);
     }
