@@ -20,6 +20,14 @@ pub(super) struct Disk {
     _lock: File,
 }
 
+/// What a folder holds.
+#[derive(Default)]
+pub(super) struct Content {
+    pub(super) records: Vec<Record>,
+    /// The names of files that cannot be read, with why.
+    pub(super) damaged: Vec<(String, Error)>,
+}
+
 /// How far a failed store came.
 #[derive(Debug)]
 pub(super) enum StoreFailure {
@@ -35,9 +43,9 @@ const LOCK: &str = "lock";
 const UNFINISHED: &str = "new-";
 
 impl Disk {
-    /// Takes the folder, which is made if it is not there, and gives what is in it: the records, and the names of
-    /// files that cannot be read, with why. `InUse` if another server has it. Blocks on the file system.
-    pub(super) fn open(path: &Path) -> Result<(Disk, Vec<Record>, Vec<(String, Error)>)> {
+    /// Takes the folder, which is made if it is not there, and gives what is in it. `InUse` if another server has it.
+    /// Blocks on the file system.
+    pub(super) fn open(path: &Path) -> Result<(Disk, Content)> {
         let doing = |what: &str, e| Error::io(format!("{what} {}", path.display()), e);
         make(path)?;
         let folder = File::open(path).map_err(|e| doing("open", e))?;
@@ -53,7 +61,7 @@ impl Disk {
             Err(TryLockError::Error(e)) => return Err(doing("lock", e)),
         }
         let disk = Disk { path: path.to_owned(), folder, _lock: lock };
-        let (mut records, mut damaged) = (Vec::new(), Vec::new());
+        let mut content = Content::default();
         for entry in fs::read_dir(path).map_err(|e| doing("read", e))? {
             let name = entry.map_err(|e| doing("read", e))?.file_name();
             let Some(name) = name.to_str() else { continue };
@@ -61,14 +69,14 @@ impl Disk {
                 unlinkat(&disk.folder, name, AtFlags::empty()).map_err(|e| doing("tidy", e.into()))?;
             } else if name.starts_with("lease-") || name.starts_with("manifest-") {
                 match disk.load(name) {
-                    Ok(record) => records.push(record),
-                    Err(error) => damaged.push((name.to_owned(), error)),
+                    Ok(record) => content.records.push(record),
+                    Err(error) => content.damaged.push((name.to_owned(), error)),
                 }
             }
         }
         // What a server before us renamed and could not sync any more.
         disk.folder.sync_all().map_err(|e| doing("sync", e))?;
-        Ok((disk, records, damaged))
+        Ok((disk, content))
     }
 
     fn load(&self, name: &str) -> Result<Record> {

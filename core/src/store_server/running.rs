@@ -36,7 +36,7 @@ impl RunningStoreServer {
     }
 
     /// Takes no more requests, answers those that wait at once, lets the others end within the drain time (5 s), and
-    /// gives the folder back.
+    /// gives the folder back. Blocks until that is done.
     pub fn stop(mut self) {
         self.end();
     }

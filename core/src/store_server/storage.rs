@@ -6,7 +6,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::disk::{Disk, StoreFailure};
+use super::disk::{Content, Disk, StoreFailure};
 use super::record::{Kind, Record};
 use crate::types::{Error, ErrorKind, Result};
 
@@ -90,7 +90,7 @@ impl Storage {
     /// The values in this folder, which is held until this value goes. `InUse` if another server holds it. A file
     /// that is damaged makes only its key unreadable. Blocks on the file system.
     pub(super) fn open(folder: &Path, limits: StorageLimits, now: fn() -> i64) -> Result<Storage> {
-        let (disk, records, damaged) = Disk::open(folder)?;
+        let (disk, Content { records, damaged }) = Disk::open(folder)?;
         let mut storage = Storage::in_memory(limits, now);
         storage.disk = Some(disk);
         let index = storage.index.get_mut();
@@ -147,8 +147,24 @@ impl Storage {
         let Some(slot) = self.slot_to_write(&name, condition, body.is_some())? else {
             return Ok(Written::Lost);
         };
+        let written = self.write_slot(&slot, (kind, key), condition, epoch, body);
+        drop(slot);
+        if written.is_err() {
+            self.forget_if_empty(&name);
+        }
+        written
+    }
+
+    fn write_slot(
+        &self,
+        slot: &Slot,
+        (kind, key): (Kind, &str),
+        condition: Condition,
+        epoch: u64,
+        body: Option<Bytes>,
+    ) -> Result<Written> {
         let _writing = slot.writing.lock();
-        self.settle_slot(&slot)?;
+        self.settle_slot(slot)?;
         let before = match &*slot.state.lock() {
             State::Known(record) => record.clone(),
             State::Damaged(why) => return Err(Error::corrupt(why.clone())),
@@ -175,7 +191,7 @@ impl Storage {
             (Some(_), _) => self.next_version(newest)?,
         };
         let record = Record { kind, key: key.to_owned(), version, epoch, body };
-        self.replace(&slot, &name, before, record)?;
+        self.replace(slot, before, record)?;
         Ok(Written::Done(version))
     }
 
@@ -187,7 +203,8 @@ impl Storage {
     }
 
     /// Puts the record in the place of the one before. The caller holds the slot for writing.
-    fn replace(&self, slot: &Slot, name: &str, before: Option<Record>, record: Record) -> Result<()> {
+    fn replace(&self, slot: &Slot, before: Option<Record>, record: Record) -> Result<()> {
+        let name = Record::file_name(record.kind, &record.key);
         let (more, less) = (size(&record), before.as_ref().map_or(0, size));
         self.take_room(more)?;
         if let Some(disk) = &self.disk {
@@ -207,7 +224,7 @@ impl Storage {
         }
         self.give_room(less);
         *slot.state.lock() = State::Known(Some(record));
-        self.writes_of(name).send_modify(|writes| *writes = writes.wrapping_add(1));
+        self.writes_of(&name).send_modify(|writes| *writes = writes.wrapping_add(1));
         Ok(())
     }
 
@@ -258,6 +275,18 @@ impl Storage {
             index.slots.insert(name.to_owned(), Arc::clone(&slot));
         }
         Ok(Some(slot))
+    }
+
+    /// A slot whose first write failed takes no key's place, if nobody else is about to write it.
+    fn forget_if_empty(&self, name: &str) {
+        let mut index = self.index.lock();
+        let is_empty = index.slots.get(name).is_some_and(|slot| {
+            // Whoever has one of its own took it under this lock.
+            Arc::strong_count(slot) == 1 && matches!(*slot.state.lock(), State::Known(None))
+        });
+        if is_empty {
+            index.slots.remove(name);
+        }
     }
 
     fn take_room(&self, bytes: usize) -> Result<()> {

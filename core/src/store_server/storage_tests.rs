@@ -195,6 +195,19 @@ fn keys_and_bytes_have_limits_and_room_is_given_back() {
 }
 
 #[test]
+fn a_first_write_that_fails_takes_no_place() {
+    let storage = Storage::in_memory(StorageLimits { keys: 1, bytes: 10 }, long_ago);
+    for _ in 0..3 {
+        let refused = put(&storage, "large", Condition::Absent, "12345678901").unwrap_err();
+        assert!(
+            refused.kind() == ErrorKind::LimitExceeded && refused.message().contains("bytes"),
+            "{refused}"
+        );
+    }
+    done(put(&storage, "small", Condition::Absent, "1"));
+}
+
+#[test]
 fn of_racing_writers_one_wins_each_time() {
     let folder = tempfile::tempdir().unwrap();
     let storage = Arc::new(open(folder.path()));
