@@ -165,7 +165,7 @@ impl Link {
                 let info = self.client.server_info();
                 // Alone, a server knows; in a cluster another one may be away for the moment.
                 match info.jetstream || info.cluster.is_some() {
-                    true => unavailable("nobody answers for the bucket"),
+                    true => unavailable("nobody answers for the bucket: it has no leader, or is gone"),
                     false => Error::new(ErrorKind::StoreUnfit, "JetStream is not enabled on the NATS server"),
                 }
             }

@@ -55,14 +55,18 @@ const CREATE_TRIES: usize = 3;
 /// together, and the servers `jetstream { sync_interval: always }`. [`NatsLeaseStore::warnings`] tells what can be
 /// seen of it.
 ///
+/// A cluster whose bucket lost its leader chooses another within 4 to 10 seconds, and answers nothing until then: a
+/// haqlite node that is to lead through that needs a TTL well above.
+///
 /// A value must be below the server's `max_payload` (1 MiB by default), else it is `LimitExceeded`.
 pub struct NatsLeaseStore {
     target: Arc<Target>,
     slot: tokio::sync::Mutex<Slot>,
     parked: Parked,
-    /// Whether the bucket was there once.
+    /// Whether the bucket was found and judged. It is not looked at again: while it has no leader nobody would
+    /// answer. And it is not made again: who deleted it may be about to restore it.
     seen: AtomicBool,
-    warnings: Mutex<Option<Vec<NatsWarning>>>,
+    warnings: Mutex<Vec<NatsWarning>>,
 }
 
 /// The connection. It is made by whoever needs it first; if that caller stops waiting, the next one goes on.
@@ -76,7 +80,7 @@ enum Slot {
     Up(Arc<Link>),
 }
 
-type Connecting = Pin<Box<dyn Future<Output = Result<(Link, Vec<NatsWarning>)>> + Send>>;
+type Connecting = Pin<Box<dyn Future<Output = Result<(Link, Option<Vec<NatsWarning>>)>> + Send>>;
 
 impl NatsLeaseStore {
     /// The registers in the bucket that a URL names. Nothing is asked yet: the first use connects.
@@ -100,16 +104,16 @@ impl NatsLeaseStore {
             slot: tokio::sync::Mutex::new(Slot::Empty),
             parked: Parked::default(),
             seen: AtomicBool::new(false),
-            warnings: Mutex::new(None),
+            warnings: Mutex::default(),
         })
     }
 
     /// What the bucket's settings can lose; nothing before the first use. The log (`tracing`) has it as well, once.
     pub fn warnings(&self) -> Vec<NatsWarning> {
-        self.warnings.lock().clone().unwrap_or_default()
+        self.warnings.lock().clone()
     }
 
-    /// A connection that stands, with a bucket that was looked at on it.
+    /// A connection that stands, to a bucket that was judged.
     async fn link(&self) -> Result<Arc<Link>> {
         let mut slot = self.slot.lock().await;
         let here = Handle::current().id();
@@ -120,7 +124,10 @@ impl NatsLeaseStore {
                 let (target, seen) = (Arc::clone(&self.target), self.seen.load(Ordering::Relaxed));
                 let connecting = Box::pin(async move {
                     let link = Link::connect(&target).await?;
-                    let warnings = in_time(open_bucket(&link, &target, seen)).await?;
+                    let warnings = match seen {
+                        true => None,
+                        false => Some(in_time(open_bucket(&link, &target)).await?),
+                    };
                     Ok((link, warnings))
                 });
                 *slot = Slot::Connecting { runtime: here, connecting };
@@ -134,19 +141,14 @@ impl NatsLeaseStore {
         let (link, warnings) = made?;
         let link = Arc::new(link);
         *slot = Slot::Up(Arc::clone(&link));
-        self.seen.store(true, Ordering::Relaxed);
-        self.warn(warnings);
-        Ok(link)
-    }
-
-    fn warn(&self, warnings: Vec<NatsWarning>) {
-        let before = self.warnings.lock().replace(warnings.clone());
-        for warning in warnings.iter().filter(|_| before.is_none()) {
-            tracing::warn!(
-                bucket = self.describe(),
-                "the settings of the bucket can lose what was written: {warning}"
-            );
+        if let Some(warnings) = warnings {
+            for warning in &warnings {
+                tracing::warn!(bucket = self.describe(), "the bucket can lose what was written: {warning}");
+            }
+            *self.warnings.lock() = warnings;
+            self.seen.store(true, Ordering::Relaxed);
         }
+        Ok(link)
     }
 
     fn subject(&self, key: &str) -> Result<String> {
@@ -159,12 +161,11 @@ impl NatsLeaseStore {
         let get = format!("$JS.API.STREAM.MSG.GET.{}", self.target.stream());
         let body = json(&GetLast { last_by_subj: &self.subject(key)? })?;
         let answer = link.ask(&get, HeaderMap::new(), body).await?;
-        api::entry(&answer)?.map_err(|refusal| {
-            if refusal.err_code == api::STREAM_NOT_FOUND {
-                // The next connection sees what became of the bucket.
-                link.give_up();
+        api::entry(&answer)?.map_err(|refusal| match refusal.err_code {
+            api::STREAM_NOT_FOUND => {
+                unavailable("the bucket is gone; restore it, or make it again by `nats kv add`")
             }
-            refusal.into_error()
+            _ => refusal.into_error(),
         })
     }
 

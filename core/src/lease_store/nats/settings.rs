@@ -53,17 +53,12 @@ impl fmt::Display for NatsWarning {
     }
 }
 
-/// Finds the bucket, or makes it. One that was `seen` before is not made again: who deleted it may be about to
-/// restore it. `StoreUnfit` if its settings cannot keep registers.
-pub(super) async fn open_bucket(link: &Link, target: &Target, seen: bool) -> Result<Vec<NatsWarning>> {
+/// Finds the bucket, or makes it. `StoreUnfit` if its settings cannot keep registers.
+pub(super) async fn open_bucket(link: &Link, target: &Target) -> Result<Vec<NatsWarning>> {
     let stream = target.stream();
     let look_up = format!("$JS.API.STREAM.INFO.{stream}");
     let info = match call::<StreamInfo>(link, &look_up, Bytes::new()).await? {
         Ok(info) => info,
-        Err(refusal) if refusal.err_code == api::STREAM_NOT_FOUND && seen => {
-            let message = "the bucket is gone; restore it, or make it again by `nats kv add`";
-            return Err(Error::new(ErrorKind::StoreUnavailable, message));
-        }
         Err(refusal) if refusal.err_code == api::STREAM_NOT_FOUND => {
             let create = format!("$JS.API.STREAM.CREATE.{stream}");
             let body = json(&new_bucket(link, target))?;
