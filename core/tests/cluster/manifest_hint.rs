@@ -217,16 +217,15 @@ fn a_manifest_that_lies_delays_nothing_beyond_the_poll() {
     let a = world.open("a");
     let b = follower(&world, "b", Duration::from_millis(50)).manifest_store(manifests.clone());
     let b = open(&world, b, "b");
-    let mut n = 0;
-    for lie in [
+    let lies = [
         r#"{"format":1,"hint":{"epoch":1,"txid":1}}"#,
         r#"{"format":1,"hint":{"epoch":9,"txid":18446744073709551615}}"#,
         r#"{"format":7}"#,
         "nothing of the kind",
-    ] {
+    ];
+    for (n, lie) in (1..).zip(lies) {
         manifests.say(1, lie);
         insert(&a, "x");
-        n += 1;
         eventually("the follower has what the log has", || count(&b) == n);
         assert_eq!(b.status().confirmed, a.status().confirmed, "{lie}");
     }
