@@ -91,7 +91,7 @@ Examples:
 The copy is an ordinary SQLite file, at some slot of the log at every moment, which others may read while it is
 kept current. It is no node: it never leads, and writes nothing to the bucket. It goes on where it was after a
 restart or a crash (keep PATH-haqlite beside it), waits for a bucket that is away, and ends with code 0 on Ctrl-C or
-SIGTERM.
+SIGTERM. If the log has a manifest (--manifest), new slots are seen as soon as that names them.
 
 JSON, one a line, told apart by \"event\": \"following\" {\"path\", \"log\"}, \"position\" {\"txid\", \"epoch\", \"is_current\"},
 \"trouble\" {\"kind\", \"reason\"}, \"recovered\", \"lost\" {\"path\"}: what was in the file once and not in the log,

@@ -23,6 +23,7 @@ pub(crate) struct ManifestWord {
 
 #[derive(Serialize, Deserialize)]
 struct Wire {
+    #[serde(default)]
     format: u32,
     #[serde(default)]
     hint: Option<WireHint>,
@@ -58,7 +59,8 @@ impl ManifestWord {
     pub(crate) fn decode(body: &[u8]) -> Result<ManifestWord> {
         let wire: Wire = serde_json::from_slice(body)
             .map_err(|e| Error::corrupt("the manifest's body is none").with_source(e))?;
-        if wire.format != FORMAT {
+        let is_commit_point = wire.epochs.is_some();
+        if wire.format != FORMAT && !is_commit_point {
             let message =
                 format!("the manifest's body has format {}, which this version cannot read", wire.format);
             return Err(Error::corrupt(message));
@@ -67,7 +69,7 @@ impl ManifestWord {
             let epoch = Epoch::new(hint.epoch)?;
             Some(Hint { epoch, txid: Txid::new(hint.txid) })
         });
-        Ok(ManifestWord { hint, is_commit_point: wire.epochs.is_some() })
+        Ok(ManifestWord { hint, is_commit_point })
     }
 }
 
@@ -91,9 +93,11 @@ mod tests {
         assert_eq!(hint.encode(), br#"{"format":1,"hint":{"epoch":1,"txid":7}}"#);
         let word = ManifestWord { hint: Some(hint), is_commit_point: false };
         assert_eq!(ManifestWord::decode(&hint.encode()).unwrap(), word);
-        let table = br#"{"format":1,"genesis":"00","floor":0,"epochs":[[1,1]]}"#;
         let word = ManifestWord { hint: None, is_commit_point: true };
-        assert_eq!(ManifestWord::decode(table).unwrap(), word);
+        for format in [r#""format":1"#, r#""format":2"#, r#""other":1"#] {
+            let table = format!("{{{format},\"genesis\":\"00\",\"floor\":0,\"epochs\":[]}}");
+            assert_eq!(ManifestWord::decode(table.as_bytes()).unwrap(), word);
+        }
         for damaged in [&b"{}"[..], b"7", b"", br#"{"format":2}"#, br#"{"format":1,"hint":7}"#] {
             assert!(ManifestWord::decode(damaged).is_err());
         }

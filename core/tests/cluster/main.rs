@@ -7,6 +7,7 @@ mod basics;
 mod checkpoint;
 mod cloud;
 mod damaged_slots;
+mod environment;
 mod followers;
 mod lease_faults;
 mod life_cycle;

@@ -3,11 +3,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use haqlite::bucket::{Call, Fault};
+use haqlite::bucket::{Bucket, Call, Fault, Range};
 use haqlite::lease_store::MemoryLeaseStore;
 use haqlite::manifest_store::{Manifest, ManifestPut, ManifestStore, ManifestVersion, RegisterManifestStore};
 use haqlite::types::Epoch;
-use haqlite::{Builder, CoordinatorConfig, Error, ErrorKind, Event, HaQLite, Result, Role};
+use haqlite::{
+    Builder, CoordinatorConfig, Error, ErrorKind, Event, Follow, HaQLite, LeaseConfig, Result, Role,
+};
 
 use crate::support::{SCHEMA, count, eventually, insert};
 use crate::world::{World, config, wait};
@@ -105,9 +107,12 @@ impl ManifestStore for Manifests {
     }
 }
 
-/// A node that only follows, so that no heartbeat tells it anything, and looks by itself this often.
+/// A node that only follows and looks at the log by itself this often. Neither its heartbeat nor the lease tell it
+/// anything for the length of a test.
 fn follower(world: &World, name: &str, pull: Duration) -> Builder {
-    let timing = CoordinatorConfig { follower_pull_interval: pull, ..config(name) };
+    let seldom = Duration::from_secs(120);
+    let lease = LeaseConfig { follower_poll_interval: seldom, ..LeaseConfig::new(name, "") };
+    let timing = CoordinatorConfig { follower_pull_interval: pull, lease: Some(lease), ..config(name) };
     world.node(name).role(Role::Follower).coordinator_config(timing)
 }
 
@@ -212,16 +217,15 @@ fn a_manifest_that_lies_delays_nothing_beyond_the_poll() {
     let a = world.open("a");
     let b = follower(&world, "b", Duration::from_millis(50)).manifest_store(manifests.clone());
     let b = open(&world, b, "b");
-    let mut n = 0;
-    for lie in [
+    let lies = [
         r#"{"format":1,"hint":{"epoch":1,"txid":1}}"#,
         r#"{"format":1,"hint":{"epoch":9,"txid":18446744073709551615}}"#,
         r#"{"format":7}"#,
         "nothing of the kind",
-    ] {
+    ];
+    for (n, lie) in (1..).zip(lies) {
         manifests.say(1, lie);
         insert(&a, "x");
-        n += 1;
         eventually("the follower has what the log has", || count(&b) == n);
         assert_eq!(b.status().confirmed, a.status().confirmed, "{lie}");
     }
@@ -280,4 +284,46 @@ fn a_follower_spares_polls_while_the_manifest_says_what_it_has() {
     assert!((1..=10).contains(&spared), "{spared} polls in 2 s, every 250 ms");
     assert!(usual > 2 * spared, "{usual} polls without a manifest, {spared} with one");
     world.end([a, told, untold]);
+}
+
+#[test]
+fn a_copy_hears_of_slots_through_a_manifest_by_url() {
+    let world = World::new();
+    let url = format!("memory://manifest-of-a-copy-{}/below", std::process::id());
+    let a = world.node("a").manifest_url(&url).open_blocking(world.path("a"), SCHEMA).unwrap();
+    let follow = Follow::from_bucket(world.bucket.clone()).db_name("app").interval(Duration::from_secs(30));
+    let copy = follow.manifest_url(&url).start(world.path("copy")).unwrap();
+    copy.wait_current(Duration::from_secs(10)).unwrap();
+    let rows = || copy.query("SELECT v FROM t", &[]).map_or(0, |rows| rows.len());
+    for n in 1..=3 {
+        let begun = now();
+        insert(&a, "x");
+        eventually("the copy has the write", || rows() == n);
+        assert!(begun.elapsed() < SOON, "write {n} took {:?}", begun.elapsed());
+    }
+    copy.close().unwrap();
+    world.end([a]);
+}
+
+#[test]
+fn lease_and_manifest_in_the_logs_own_bucket_have_keys_of_their_own() {
+    let world = World::new();
+    let a = HaQLite::builder()
+        .storage(world.bucket.clone())
+        .lease_url("s3")
+        .manifest_url("s3")
+        .db_name("app")
+        .instance_id("a")
+        .forwarding_port(0)
+        .coordinator_config(config("a"))
+        .open_blocking(world.path("a"), SCHEMA)
+        .unwrap();
+    let json = |key: &str| {
+        let object = wait(world.bucket.get(key, Range::Whole)).unwrap();
+        object.map(|object| serde_json::from_slice::<serde_json::Value>(&object.body).unwrap())
+    };
+    eventually("there is a manifest", || json(KEY).is_some());
+    assert_eq!(json(KEY).unwrap()["number"].as_u64(), Some(0));
+    assert_eq!(json("haqlite/app/_lease").unwrap()["holder"], "a");
+    world.end([a]);
 }
