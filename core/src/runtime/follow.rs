@@ -64,12 +64,7 @@ impl Replicator {
         self.stop_writers()?;
         self.replica()?.stop_leading()?;
         if let Settled::Tail = self.settle()? {
-            self.may_have_a_tail()?;
-            self.shared.confirmations.settled(true);
-            let position = self.replica()?.boundary().position;
-            self.verify(position, None)?;
-            self.shared.see(|view| view.caught_up = true);
-            return Ok(Some(position));
+            return self.stand_before_a_tail().map(Some);
         }
         self.replica()?.follow()?;
         self.has_no_tail();
@@ -134,6 +129,16 @@ impl Replicator {
             };
         }
         Ok(None)
+    }
+
+    /// The log ends where commits of our own begin.
+    fn stand_before_a_tail(&mut self) -> Result<Position> {
+        self.may_have_a_tail()?;
+        self.shared.confirmations.settled(true);
+        let position = self.replica()?.boundary().position;
+        self.verify(position, None)?;
+        self.shared.see(|view| view.caught_up = true);
+        Ok(position)
     }
 
     /// Applies what was read before a read failed, or reads that fail now and then would hold up a follower for
