@@ -208,7 +208,7 @@ mod tests {
             let mut fences = Vec::new();
             for (epoch, (ours, slots)) in (1..).zip(times) {
                 let owner = if ours { of(epoch) } else { OtherTool };
-                if truth.last() != Some(&owner) && !(truth.is_empty() && !ours) {
+                if truth.last() != Some(&owner) && (ours || !truth.is_empty()) {
                     fences.push(truth.len() as u64 + 1);
                 }
                 truth.extend(std::iter::repeat_n(owner, slots));
