@@ -1,5 +1,7 @@
 //! The leadership moves on every lease store: it is handed over, its holder is killed, and writes go on.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use crate::stage::{PATIENCE, Stage, Writer, eventually, leads, write_durably};
 
 /// Three nodes. One hands over, the successor is killed, a third node takes over; a client writes all the while.

@@ -1,6 +1,9 @@
 //! A lease store that is away for a moment is not noticed; one that is away for longer ends a leadership on time,
 //! and it goes on by itself when the store is back.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(clippy::disallowed_methods, reason = "tests wait in real time")]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-#![allow(dead_code, reason = "not every set of features uses all of it")]
+#![allow(dead_code, unused_imports, reason = "not every set of features uses all of it")]
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;

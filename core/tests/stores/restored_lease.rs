@@ -1,6 +1,8 @@
 //! A lease store that loses its data, or is set back to an old backup, brings no epoch back and costs no durable
 //! write: safety is the log's.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use haqlite::HaQLite;
 use haqlite::lease_store::{Register, Swap};
 

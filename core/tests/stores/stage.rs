@@ -1,3 +1,6 @@
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(clippy::disallowed_methods, reason = "tests wait in real time")]
+#![allow(unused_imports, reason = "not every set of features uses all of it")]
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
