@@ -3,6 +3,8 @@ use std::sync::Arc;
 
 use super::store_url::open_storage;
 use crate::bucket::{Bucket, Opened, S3Credentials, UrlOptions};
+use crate::manifest_store::{ManifestPlace, ManifestStore};
+use crate::runtime::{bucket_of_log, complete, manifest_key};
 use crate::types::{Error, ErrorKind, Result};
 
 /// Which log is meant: a bucket, and a name in it. What the tools that need no node have in common.
@@ -14,6 +16,7 @@ pub(crate) struct LogSource {
     pub(crate) endpoint: Option<String>,
     pub(crate) region: Option<String>,
     pub(crate) credentials: Option<S3Credentials>,
+    pub(crate) manifest: Option<Arc<dyn ManifestStore>>,
 }
 
 #[derive(Clone)]
@@ -49,10 +52,12 @@ impl LogSource {
             endpoint: None,
             region: None,
             credentials: None,
+            manifest: None,
         }
     }
 
-    /// Opens the bucket, and makes nothing in it. The log's name is the stem of `database` if none was given;
+    /// Opens the bucket, and makes nothing in it: one request asks whether the log is fenced by a manifest, which must
+    /// be named then (`InvalidConfig`). The log's name is the stem of `database` if none was given;
     /// `InvalidArgument` if there is none either, or no such folder.
     pub(crate) fn open(&self, database: Option<&Path>) -> Result<LogPlace> {
         let stem = || database?.file_stem().map(|stem| stem.to_string_lossy().into_owned());
@@ -74,7 +79,12 @@ impl LogSource {
             }
         };
         let slash = if name.is_empty() { "" } else { "/" };
-        Ok(LogPlace { bucket: storage.bucket, root: format!("{}{}{name}{slash}", storage.root, self.prefix) })
+        let root = format!("{}{}{name}{slash}", storage.root, self.prefix);
+        let key = manifest_key(&root, storage.bucket.layout());
+        let manifest = self.manifest.clone().map(|store| ManifestPlace { store, key });
+        let below = root.clone();
+        let bucket = complete(async move { bucket_of_log(storage.bucket, &below, manifest).await })??;
+        Ok(LogPlace { bucket, root })
     }
 }
 
@@ -104,6 +114,12 @@ macro_rules! names_a_log {
             /// The S3 region.
             pub fn region(mut self, region: impl Into<String>) -> $tool {
                 self.source.region = Some(region.into());
+                self
+            }
+
+            /// Where the manifest is, of a log in a bucket without conditional writes.
+            pub fn manifest_store(mut self, store: impl $crate::manifest_store::ManifestStore) -> $tool {
+                self.source.manifest = Some(std::sync::Arc::new(store));
                 self
             }
 

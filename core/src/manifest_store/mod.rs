@@ -3,6 +3,10 @@
 //! A manifest is a small versioned blob with an epoch that never goes back. It is the commit point of a log in a
 //! bucket without conditional writes; everywhere else it is a hint that says how far the log is, and wakes followers.
 
+mod fenced_bucket;
+mod fenced_copies;
+mod fenced_manifest;
+mod fenced_slots;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod laws;
 mod register;
@@ -11,6 +15,7 @@ use async_trait::async_trait;
 use std::sync::Arc;
 
 use crate::types::{Epoch, Result};
+pub(crate) use fenced_bucket::FencedBucket;
 pub use register::RegisterManifestStore;
 
 /// Manifests are refused above this size in bytes, by every store: some have a limit of one million.
@@ -54,7 +59,6 @@ pub trait ManifestStore: Send + Sync + 'static {
 
 /// Where the manifest of a log is.
 #[derive(Clone)]
-#[expect(dead_code, reason = "the next commits use it")]
 pub(crate) struct ManifestPlace {
     /// The store.
     pub(crate) store: Arc<dyn ManifestStore>,

@@ -16,6 +16,9 @@ mod journal;
 #[cfg(test)]
 mod journal_tests;
 mod ledger;
+mod manifest;
+#[cfg(test)]
+mod manifest_tests;
 mod pace;
 mod plan;
 #[cfg(test)]
@@ -40,6 +43,7 @@ pub(crate) use genesis::Genesis;
 pub(crate) use hand_over::{HandOver, HandOverEffect, HandOverEvent, HandOverLimits, Proof};
 pub(crate) use journal::{Journal, MainFile, RECORD_BYTES, Record, RecordKind};
 pub(crate) use ledger::{Ledger, out_of_reach};
+pub(crate) use manifest::{Claim, End, LogManifest, Mine, Shown, Standing};
 pub(crate) use pace::{Pace, Unshipped};
 pub(crate) use plan::{LogFile, Plan, beyond_the_slots, covers, plan_as_far, plan_restore, plan_until};
 pub(crate) use retention::{millis, plan_discard, plan_floor, plan_slots, plan_sweep};

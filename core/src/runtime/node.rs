@@ -50,7 +50,6 @@ pub(crate) struct NodeOptions {
     /// The lease's key in its store.
     pub(crate) lease_key: String,
     /// Where the log's manifest is, if there is one.
-    #[expect(dead_code, reason = "the next commits use it")]
     pub(crate) manifest: Option<ManifestPlace>,
     pub(crate) role: Option<Role>,
     pub(crate) instance_id: Option<NodeId>,
