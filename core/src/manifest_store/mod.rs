@@ -6,6 +6,8 @@
 mod fenced_bucket;
 mod fenced_copies;
 mod fenced_manifest;
+#[cfg(test)]
+mod fenced_simulation_tests;
 mod fenced_slots;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod laws;
