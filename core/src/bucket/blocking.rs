@@ -1,7 +1,7 @@
 use crate::types::{Error, ErrorKind, Result};
 
 /// Runs file work where it may block. A cancelled caller does not cancel it.
-pub(super) async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {

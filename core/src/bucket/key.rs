@@ -1,4 +1,4 @@
-use crate::types::Txid;
+use crate::types::{Chain, Epoch, Txid};
 
 /// What the name of a log file ends in, in a bucket and beside a database.
 pub(crate) const LOG_FILE_SUFFIX: &str = ".ltx";
@@ -42,12 +42,43 @@ pub enum Key {
         /// The last slot.
         max: Txid,
     },
+    /// Says that this log is fenced by a manifest: who has none must not touch it.
+    Fence,
+    /// Slot `txid` as the leader of `epoch` wrote it, in a log that is fenced by a manifest.
+    FencedSlot {
+        /// The slot.
+        txid: Txid,
+        /// Who wrote it.
+        epoch: Epoch,
+    },
+    /// A file of level 1 or above by its content, in a log that is fenced by a manifest.
+    FencedFile {
+        /// 1 to 9.
+        level: u8,
+        /// The first slot.
+        min: Txid,
+        /// The last slot.
+        max: Txid,
+        /// The hash of its bytes.
+        hash: Chain,
+    },
+    /// What is kept beside such a file.
+    FencedFacts {
+        /// 1 to 9.
+        level: u8,
+        /// The first slot.
+        min: Txid,
+        /// The last slot.
+        max: Txid,
+        /// The hash of the file's bytes.
+        hash: Chain,
+    },
     /// What the probe of a store writes and deletes.
     Probe(String),
 }
 
 /// Those of which there is one.
-const FIXED: [Key; 4] = [Key::Genesis, Key::Floor, Key::Lease, Key::Manifest];
+const FIXED: [Key; 5] = [Key::Genesis, Key::Floor, Key::Lease, Key::Manifest, Key::Fence];
 
 impl Key {
     /// The file that is slot `txid`.
@@ -73,7 +104,46 @@ impl Key {
             Key::Facts { level, min, max } => {
                 format!("{}{level:04x}/{:016x}-{:016x}.json", Key::facts_prefix(root), min.get(), max.get())
             }
+            Key::Fence => format!("{root}_fence"),
+            Key::FencedSlot { txid, epoch } => {
+                format!("{}{:016x}-{:012x}.ltx", Key::fenced_prefix(root), txid.get(), epoch.get())
+            }
+            Key::FencedFile { level, min, max, .. } | Key::FencedFacts { level, min, max, .. } => {
+                let (level, min, max) = (*level, *min, *max);
+                let (name, kind) = match self {
+                    Key::FencedFile { .. } => (Key::File { level, min, max }.path(root, layout), ".ltx"),
+                    _ => (Key::Facts { level, min, max }.path(root, layout), ".json"),
+                };
+                let name = name.strip_suffix(kind).unwrap_or(&name);
+                format!("{name}-{}{kind}", self.hash().unwrap_or_default())
+            }
             Key::Probe(name) => format!("{root}_probe/{name}"),
+        }
+    }
+
+    /// The content that the key is named after.
+    fn hash(&self) -> Option<Chain> {
+        match self {
+            Key::FencedFile { hash, .. } | Key::FencedFacts { hash, .. } => Some(*hash),
+            _ => None,
+        }
+    }
+
+    /// What the keys of all slots begin with, in a log that is fenced by a manifest.
+    pub fn fenced_prefix(root: &str) -> String {
+        format!("{root}log/")
+    }
+
+    /// What the keys of all versions of a file, or of its facts, begin with, in a log that is fenced by a
+    /// manifest; `None` for a key that has none.
+    pub(crate) fn copies_prefix(&self, root: &str, layout: Layout) -> Option<String> {
+        let path = self.path(root, layout);
+        match self {
+            Key::File { level: 1..=9, .. } => {
+                path.strip_suffix(LOG_FILE_SUFFIX).map(|name| format!("{name}-"))
+            }
+            Key::Facts { .. } => path.strip_suffix(".json").map(|name| format!("{name}-")),
+            _ => None,
         }
     }
 
@@ -102,7 +172,28 @@ impl Key {
             Some(Key::Facts { level, min: parse_txid(min)?, max: parse_txid(max)? })
         };
         let probe = || Some(Key::Probe(rest.strip_prefix("_probe/")?.to_owned()));
-        file.or_else(fixed).or_else(facts).or_else(probe)
+        let fenced = || Key::parse_fenced(key, root, layout);
+        file.or_else(fixed).or_else(facts).or_else(fenced).or_else(probe)
+    }
+
+    /// The object whose key this is, if it is a slot, a file or facts of a log that is fenced by a manifest.
+    pub(crate) fn parse_fenced(key: &str, root: &str, layout: Layout) -> Option<Key> {
+        if let Some(name) = key.strip_prefix(&Key::fenced_prefix(root)) {
+            let (txid, epoch) = name.strip_suffix(LOG_FILE_SUFFIX)?.split_once('-')?;
+            let epoch = Some(epoch).filter(|epoch| epoch.len() == 12)?;
+            let epoch = Epoch::new(u64::from_str_radix(epoch, 16).ok()?)?;
+            let found = Key::FencedSlot { txid: parse_txid(txid)?, epoch };
+            return (found.path(root, layout) == key).then_some(found);
+        }
+        let (name, kind) = key.rsplit_once('.')?;
+        let (name, hash) = name.rsplit_once('-')?;
+        let hash = Chain::from_hex(hash)?;
+        let found = match Key::parse(&format!("{name}.{kind}"), root, layout)? {
+            Key::File { level: level @ 1..=9, min, max } => Key::FencedFile { level, min, max, hash },
+            Key::Facts { level, min, max } => Key::FencedFacts { level, min, max, hash },
+            _ => return None,
+        };
+        (found.path(root, layout) == key).then_some(found)
     }
 
     /// The file whose key this is, if it is one at that level; any other object is `None`.
@@ -135,6 +226,10 @@ mod tests {
                 keys.push(Key::Probe("x".to_owned()));
                 keys.extend((0..=9).map(|level| Key::File { level, min, max }));
                 keys.extend((1..=9).map(|level| Key::Facts { level, min, max }));
+                let hash = Chain::of(b"x");
+                keys.extend((1..=9).map(|level| Key::FencedFile { level, min, max, hash }));
+                keys.extend((1..=9).map(|level| Key::FencedFacts { level, min, max, hash }));
+                keys.push(Key::FencedSlot { txid: max, epoch: Epoch::MAX });
                 for key in keys {
                     let path = key.path(root, layout);
                     assert_eq!(Key::parse(&path, root, layout), Some(key), "{path}");

@@ -26,6 +26,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::types::Result;
+pub(crate) use blocking::blocking;
 pub use credentials::S3Credentials;
 pub use directory::DirectoryBucket;
 pub use faulty::{Call, Fault, FaultyBucket};
@@ -34,6 +35,7 @@ pub(crate) use key::LOG_FILE_SUFFIX;
 pub use key::{Key, Layout};
 pub use memory::MemoryBucket;
 pub use probe::probe;
+pub(crate) use probe::{Fitness, fitness};
 #[cfg(feature = "s3")]
 pub use s3::{S3Bucket, S3Options};
 pub use url::{Opened, UrlOptions, open_url};

@@ -17,12 +17,38 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// Fails with `StoreUnfit` if the store broke a promise, and with the store's own error if it did not
 /// answer. Whoever calls remembers a good result.
 pub async fn probe(bucket: &dyn Bucket, root: &str) -> Result<()> {
+    match fitness(bucket, root).await? {
+        Fitness::Conditional => Ok(()),
+        Fitness::Plain(broken) => Err(broken),
+    }
+}
+
+/// What a log can stand on in a bucket.
+#[derive(Debug)]
+pub(crate) enum Fitness {
+    /// On its conditional writes.
+    Conditional,
+    /// Only on a manifest elsewhere: the store reads back what was written, and breaks this promise.
+    Plain(Error),
+}
+
+/// As [`probe`], for a store that may be without conditional writes. `StoreUnfit` if it is of no use at all.
+pub(crate) async fn fitness(bucket: &dyn Bucket, root: &str) -> Result<Fitness> {
     let run = uuid::Uuid::new_v4().simple().to_string();
     let probe = Probe { bucket, root, run };
-    let result = probe.promises().await;
+    let result = match probe.promises().await {
+        Ok(()) => Ok(Fitness::Conditional),
+        Err(broken) if broken.kind() == ErrorKind::StoreUnfit => {
+            probe.simple_promises().await.map(|()| Fitness::Plain(broken))
+        }
+        Err(error) => Err(error),
+    };
     let cleaned = probe.clean_up().await;
-    result.and(cleaned)
+    result.and_then(|fitness| cleaned.map(|()| fitness))
 }
+
+/// So often a listing is looked at that may lag.
+const LISTINGS: u32 = 6;
 
 struct Probe<'a> {
     bucket: &'a dyn Bucket,
@@ -58,6 +84,33 @@ impl Probe<'_> {
             self.race(&self.key(&format!("race-{round}"))).await?;
         }
         Ok(())
+    }
+
+    /// What a log needs that is fenced by a manifest: a read of one object sees the last write that ended, also a
+    /// second one and a deletion, and a listing shows it at some time.
+    async fn simple_promises(&self) -> Result<()> {
+        let key = self.key("plain");
+        for body in ["one", "two", "two", "three"] {
+            let version = self.expect_stored(&key, body, PutMode::Overwrite, false, "a write").await?;
+            self.expect_content(&key, body, &version).await?;
+        }
+        let mut pause = FIRST_PAUSE;
+        for look in 1..=LISTINGS {
+            let page = self.repeat(async || self.bucket.list(&key, None).await).await?;
+            if page.objects.iter().any(|object| object.key == key) {
+                break;
+            }
+            if look == LISTINGS {
+                return Err(self.unfit("a listing shows what was written"));
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        self.repeat(async || self.bucket.delete(&key, None).await).await?;
+        match self.read(&key).await? {
+            None => Ok(()),
+            Some(_) => Err(self.unfit("a read does not see what was deleted")),
+        }
     }
 
     /// Several create one key at once: one is told that it did, and its body is there.
@@ -137,7 +190,7 @@ impl Probe<'_> {
 
     async fn clean_up(&self) -> Result<()> {
         let races = (0..ROUNDS).map(|round| format!("race-{round}"));
-        for name in std::iter::once("a".to_owned()).chain(races) {
+        for name in ["a", "plain"].map(str::to_owned).into_iter().chain(races) {
             let key = self.key(&name);
             self.repeat(async || self.bucket.delete(&key, None).await).await?;
         }

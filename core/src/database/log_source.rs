@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::store_url::{Placed, open_manifest, open_storage};
 use crate::bucket::{Bucket, Opened, S3Credentials, UrlOptions};
 use crate::manifest_store::{ManifestPlace, ManifestStore};
-use crate::runtime::manifest_key;
+use crate::runtime::{bucket_of_log, complete, manifest_key};
 use crate::types::{Error, ErrorKind, Result};
 
 /// Which log is meant: a bucket, and a name in it. What the tools that need no node have in common.
@@ -32,7 +32,6 @@ pub(crate) enum ManifestSource {
     /// Where this URL leads, in one of the forms of the builder's `manifest_url`.
     Url(String),
     /// In this store.
-    #[expect(dead_code, reason = "tools are not given stores yet")]
     Store(Arc<dyn ManifestStore>),
 }
 
@@ -69,7 +68,8 @@ impl LogSource {
         }
     }
 
-    /// Opens the bucket, and makes nothing in it. The log's name is the stem of `database` if none was given;
+    /// Opens the bucket, and makes nothing in it: one request asks whether the log is fenced by a manifest, which must
+    /// be named then (`InvalidConfig`). The log's name is the stem of `database` if none was given;
     /// `InvalidArgument` if there is none either, or no such folder.
     pub(crate) fn open(&self, database: Option<&Path>) -> Result<LogPlace> {
         let stem = || database?.file_stem().map(|stem| stem.to_string_lossy().into_owned());
@@ -104,7 +104,10 @@ impl LogSource {
             key: manifest_key(&below(&placed.root), storage.bucket.layout()),
             store: placed.store,
         });
-        Ok(LogPlace { root: below(&storage.root), bucket: storage.bucket, manifest })
+        let root = below(&storage.root);
+        let (named, fence) = (root.clone(), manifest.clone());
+        let bucket = complete(async move { bucket_of_log(storage.bucket, &named, fence).await })??;
+        Ok(LogPlace { root, bucket, manifest })
     }
 }
 
@@ -140,6 +143,13 @@ macro_rules! names_a_log {
             /// The S3 region.
             pub fn region(mut self, region: impl Into<String>) -> $tool {
                 self.source.region = Some(region.into());
+                self
+            }
+
+            /// Where the manifest is, of a log in a bucket without conditional writes.
+            pub fn manifest_store(mut self, store: impl $crate::manifest_store::ManifestStore) -> $tool {
+                let store = std::sync::Arc::new(store);
+                self.source.manifest = Some($crate::database::ManifestSource::Store(store));
                 self
             }
 

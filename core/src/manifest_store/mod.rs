@@ -3,6 +3,12 @@
 //! A manifest is a small versioned blob with an epoch that never goes back. It is the commit point of a log in a
 //! bucket without conditional writes; everywhere else it is a hint that says how far the log is, and wakes followers.
 
+mod fenced_bucket;
+mod fenced_copies;
+mod fenced_manifest;
+#[cfg(test)]
+mod fenced_simulation_tests;
+mod fenced_slots;
 mod http;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod laws;
@@ -12,6 +18,7 @@ use async_trait::async_trait;
 use std::sync::Arc;
 
 use crate::types::{Epoch, Result};
+pub(crate) use fenced_bucket::FencedBucket;
 pub use http::HttpManifestStore;
 pub use register::RegisterManifestStore;
 

@@ -19,6 +19,9 @@ mod journal;
 #[cfg(test)]
 mod journal_tests;
 mod ledger;
+mod manifest;
+#[cfg(test)]
+mod manifest_tests;
 mod pace;
 mod plan;
 #[cfg(test)]
@@ -47,6 +50,7 @@ pub(crate) use hand_over::{HandOver, HandOverEffect, HandOverEvent, HandOverLimi
 pub(crate) use hint::{Hint, ManifestWord, poll_after};
 pub(crate) use journal::{Journal, MainFile, RECORD_BYTES, Record, RecordKind};
 pub(crate) use ledger::{Ledger, missing_slots, out_of_reach};
+pub(crate) use manifest::{Claim, End, LogManifest, Mine, Shown, Standing};
 pub(crate) use pace::{Pace, Unshipped};
 pub(crate) use plan::{LogFile, Plan, beyond_the_slots, covers, plan_as_far, plan_restore, plan_until};
 pub(crate) use retention::{millis, plan_discard, plan_floor, plan_slots, plan_sweep};

@@ -129,6 +129,10 @@ impl Replicator {
             return;
         }
         match &error {
+            // Nobody may be left who would settle it: as a follower this node can, with another epoch.
+            Some(error) if error.kind() == ErrorKind::Fenced && leading.road.is_direct() => {
+                return self.stand_down(error);
+            }
             Some(error) => self.shared.degraded(error),
             None if leading.road.is_direct() => self.shared.recovered(),
             None => self.outage.answered(&event),

@@ -5,10 +5,14 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use super::footing::Footing;
 use super::spool::{self, Spool};
 use crate::bucket::LOG_FILE_SUFFIX;
 use crate::replication::Genesis;
 use crate::types::{Chain, DatabaseId, Epoch, Error, ErrorKind, NodeId, PageSize, Result, Txid};
+
+/// What stands before a store's name if a log there needs a manifest.
+const FENCED: &str = "fenced by a manifest: ";
 
 /// The database's path and the folder beside it, `<database>-haqlite`, locked for this process.
 ///
@@ -234,15 +238,23 @@ impl LocalFiles {
         Ok(text)
     }
 
-    /// The stores that passed the probe, one name a line.
-    pub(crate) fn is_probed(&self, store: &str) -> bool {
-        let known = self.read("probed").ok().flatten().unwrap_or_default();
-        String::from_utf8_lossy(&known).lines().any(|line| line == store)
+    /// What a log stands on in this store, if that was found out before.
+    pub(crate) fn probed_as(&self, store: &str) -> Option<Footing> {
+        let known = self.read("probed").ok().flatten()?;
+        let known = String::from_utf8_lossy(&known);
+        match known.lines().next().unwrap_or_default().strip_prefix(FENCED) {
+            Some(name) => (name == store).then_some(Footing::Manifest),
+            None => known.lines().any(|line| line == store).then_some(Footing::Conditions),
+        }
     }
 
-    /// Remembers that the store passed the probe. Only the newest is kept.
-    pub(crate) fn set_probed(&self, store: &str) -> Result<()> {
-        self.write("probed", store.as_bytes())
+    /// Remembers what a log stands on in this store. Only the newest is kept.
+    pub(crate) fn set_probed(&self, store: &str, footing: Footing) -> Result<()> {
+        let mark = match footing {
+            Footing::Conditions => "",
+            Footing::Manifest => FENCED,
+        };
+        self.write("probed", format!("{mark}{store}").as_bytes())
     }
 
     /// Removes the database's own files that a restore replaces: a stale WAL would be replayed onto it.

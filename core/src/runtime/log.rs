@@ -11,6 +11,7 @@ use super::patience::body_bytes;
 pub(super) use super::patience::{limited, limited_for};
 use crate::bucket::{Body, Bucket, Key, Layout, Put, PutMode, PutOptions, Range};
 use crate::ltx::{Decoder, Header, IndexStore};
+use crate::manifest_store::FencedBucket;
 use crate::replication::{Facts, Floor, Genesis, LogFile, PutAnswer, SlotFacts};
 use crate::types::{Chain, Epoch, Error, ErrorKind, Result, Txid};
 
@@ -22,6 +23,8 @@ pub(crate) struct Log {
     layout: Layout,
     /// Where large objects are staged.
     staging: PathBuf,
+    /// The bucket once more, if the log is fenced by a manifest.
+    fence: Option<Arc<FencedBucket>>,
 }
 
 /// A slot's file, fetched, with what its header and hash say.
@@ -55,7 +58,26 @@ impl Log {
     /// The log below `root` (empty, or ending in a slash). Large objects are staged in a folder that exists.
     pub(crate) fn new(bucket: Arc<dyn Bucket>, root: String, staging: PathBuf) -> Log {
         let layout = bucket.layout();
-        Log { bucket, root, layout, staging }
+        Log { bucket, root, layout, staging, fence: None }
+    }
+
+    /// The log of a node, whose promotions claim epochs in the manifest, if there is one.
+    pub(super) fn fenced_by(self, fence: Option<Arc<FencedBucket>>) -> Log {
+        Log { fence, ..self }
+    }
+
+    /// Begins a promotion: the epoch that it is to be, at least this one. In a log that is fenced by a manifest it is
+    /// claimed there before the log is read, so that what is read is what the first slot will follow.
+    pub(super) async fn claim(&self, at_least: Epoch) -> Result<Epoch> {
+        match &self.fence {
+            Some(fence) => limited(fence.claim(at_least)).await,
+            None => Ok(at_least),
+        }
+    }
+
+    /// Whether a promotion cannot choose a higher epoch by itself: it has claimed one.
+    pub(super) fn is_fenced(&self) -> bool {
+        self.fence.is_some()
     }
 
     /// The log's name for people.
@@ -75,13 +97,25 @@ impl Log {
         let put = limited(self.bucket.put(&self.key(&Key::Genesis), body, PutOptions::new(PutMode::Create)))
             .await?;
         match put {
-            Put::Stored(_) => Ok(PutAnswer::Stored),
+            Put::Stored(_) => self.refuse_fence().await.map(|()| PutAnswer::Stored),
             Put::Refused => match self.genesis().await? {
                 Some(there) if there == *genesis => Ok(PutAnswer::Stored),
                 Some(_) => Ok(PutAnswer::Refused),
                 None => Ok(PutAnswer::Ambiguous),
             },
         }
+    }
+
+    /// Refuses to found a log where somebody begins one at the same time that is fenced by a manifest: both write,
+    /// then look for the other.
+    async fn refuse_fence(&self) -> Result<()> {
+        if self.fence.is_some()
+            || self.part(&Key::Fence, Range::Part { offset: 0, length: 1 }).await?.is_none()
+        {
+            return Ok(());
+        }
+        let message = format!("{} is fenced by a manifest, which this node does not have", self.describe());
+        Err(Error::new(ErrorKind::StoreUnfit, message))
     }
 
     /// The floor; 0 if it was never raised.

@@ -55,7 +55,7 @@ impl Replicator {
     }
 
     fn try_promote(&mut self, tenure: Tenure, lease_epoch: Epoch) -> Result<()> {
-        let mut epoch = lease_epoch;
+        let mut epoch = self.wait(self.shared.log.claim(lease_epoch))?;
         // The log may have been rolled back since this node last made sure of it.
         self.verified = None;
         loop {
@@ -74,6 +74,10 @@ impl Replicator {
                 }
                 let tail = self.replica()?.boundary().position;
                 if tail.epoch >= epoch {
+                    if self.shared.log.is_fenced() {
+                        let message = format!("the log's epoch {} is above the manifest's", tail.epoch);
+                        return Err(Error::corrupt(message));
+                    }
                     epoch = tail
                         .epoch
                         .next()
@@ -147,6 +151,9 @@ impl Replicator {
                     let put = self.shared.log.create_slot(txid, prepared.body(), prepared.timestamp_ms);
                     let (answer, error) = self.wait(async { Ok(put.await) })?;
                     if let Some(error) = error {
+                        if error.kind() == ErrorKind::Fenced {
+                            return Err(error);
+                        }
                         self.shared.degraded(&error);
                     }
                     // Once, or a store that refuses a slot and does not have it would be asked for ever.

@@ -77,7 +77,7 @@ impl Node {
         test_injection_once(&files)?;
         let runtime = own_runtime()?;
         let nobody = (SessionId::default(), NodeId::new(""), String::new());
-        let (shared, inbox, _) = share(&options, &files, nobody, TTL);
+        let (shared, inbox, _) = share(&options, None, &files, nobody, TTL);
         // There is no election that a close would have to wait for.
         shared.see(|view| view.election_over = true);
         let (forwarder, released) = (Forwarder::new(None)?, watch::channel(0).1);

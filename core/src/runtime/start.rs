@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 use super::clock;
 use super::confirmations::{Confirmations, LocalReader};
 use super::events::Events;
+use super::footing::{Footing, choose_footing};
 use super::found::Bootstrap;
 use super::lease::LeaseTask;
 use super::local_files::LocalFiles;
@@ -24,9 +25,10 @@ use super::replicator::{Replicator, State};
 use super::service::NodeService;
 use super::shared::{Message, Shared, Timing, View};
 use super::stamps::Stamps;
-use crate::bucket::probe;
+use crate::bucket::Bucket;
 use crate::client::{Forwarder, advertised_address, host_name, parse_address};
 use crate::election::{Election, ElectionConfig, Event, Tenure};
+use crate::manifest_store::FencedBucket;
 use crate::server::{Listen, Secret, Server, ServerLimits};
 use crate::sqlite::{
     Clock, ConnectionOptions, Gate, Place, PoolOptions, Shut, TransactionLimits, WriterOptions, wal_self_test,
@@ -42,7 +44,7 @@ impl Node {
     pub(super) fn start(runtime: Runtime, options: &NodeOptions) -> Result<Node> {
         let files = Arc::new(LocalFiles::open(&options.path)?);
         test_injection_once(&files)?;
-        probe_once(&runtime, &files, options)?;
+        let fence = probe_once(&runtime, &files, options)?;
         let secret = options.secret.clone().map(Secret::new).transpose()?;
         let forwarder = Forwarder::new(secret.as_ref())?;
         let server = block_on(&runtime, bind(options.port, secret.clone()))?;
@@ -61,7 +63,8 @@ impl Node {
         let election = election_config(options, &files, &node, session, &address)?;
         let poll = election.poll_interval;
         let identity = (session, node, address);
-        let (shared, replicator_inbox, election_inbox) = share(options, &files, identity, election.ttl);
+        let (shared, replicator_inbox, election_inbox) =
+            share(options, fence, &files, identity, election.ttl);
         let (released, seen_released) = watch::channel(0);
         let outage = Outage::new(
             shared.timing.ttl,
@@ -110,6 +113,7 @@ impl Node {
 
 pub(super) fn share(
     options: &NodeOptions,
+    fence: Option<Arc<FencedBucket>>,
     files: &Arc<LocalFiles>,
     (session, node, address): (SessionId, NodeId, String),
     ttl: Duration,
@@ -117,8 +121,12 @@ pub(super) fn share(
     let (to_replicator, replicator_inbox) = mpsc::channel();
     let (to_election, election_inbox) = unbounded_channel();
     let clock: Clock = Arc::new(clock::now);
+    let bucket = match &fence {
+        Some(fence) => Arc::clone(fence) as Arc<dyn Bucket>,
+        None => Arc::clone(&options.bucket),
+    };
     let shared = Arc::new(Shared {
-        log: Log::new(Arc::clone(&options.bucket), options.root.clone(), files.staging("")),
+        log: Log::new(bucket, options.root.clone(), files.staging("")).fenced_by(fence),
         files: Arc::clone(files),
         gate: Arc::new(Gate::shut_for(Shut::NotLeader { leader: None }, clock)),
         session,
@@ -195,16 +203,23 @@ pub(super) fn test_injection_once(files: &LocalFiles) -> Result<()> {
     Ok(())
 }
 
-fn probe_once(runtime: &Runtime, files: &LocalFiles, options: &NodeOptions) -> Result<()> {
-    let name = options.bucket.describe();
-    if files.is_probed(&name) {
-        return Ok(());
-    }
+/// Makes sure, once for a store, that the log can stand on it: on its conditional writes, or on a manifest.
+fn probe_once(
+    runtime: &Runtime,
+    files: &LocalFiles,
+    options: &NodeOptions,
+) -> Result<Option<Arc<FencedBucket>>> {
+    let known = files.probed_as(&options.bucket.describe());
     // On a thread of its own: this one may belong to another runtime, which forbids to block on a future.
-    let probing = || runtime.block_on(probe(&*options.bucket, &options.root));
-    thread::scope(|scope| scope.spawn(probing).join())
+    let choosing = || runtime.block_on(choose_footing(options, known));
+    let footing = thread::scope(|scope| scope.spawn(choosing).join())
         .map_err(|_| Error::new(ErrorKind::Internal, "the probe of the bucket panicked"))??;
-    files.set_probed(&name)
+    if known != Some(footing) {
+        files.set_probed(&options.bucket.describe(), footing)?;
+    }
+    let place = options.manifest.clone().filter(|_| footing == Footing::Manifest);
+    Ok(place
+        .map(|place| Arc::new(FencedBucket::new(Arc::clone(&options.bucket), options.root.clone(), place))))
 }
 
 async fn bind(port: Option<u16>, secret: Option<Secret>) -> Result<Server> {

@@ -1,0 +1,117 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::log::limited;
+use super::node::NodeOptions;
+use crate::bucket::{Bucket, Fitness, Key, Range, fitness};
+use crate::manifest_store::{FencedBucket, ManifestPlace, ManifestPut};
+use crate::types::{Epoch, Error, ErrorKind, Result};
+
+/// What makes sure that a slot of a log is created once. It is chosen when the log is founded, and stays.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Footing {
+    /// The bucket's conditional writes.
+    Conditions,
+    /// A manifest in another store, for a bucket that has none.
+    Manifest,
+}
+
+/// How often others may change the probe's manifest at the same time.
+const TRIES: u32 = 10;
+
+/// On what the log of these options stands: what was found out `before` about the store, or what the log was begun
+/// with, or what the probe says.
+///
+/// `StoreUnfit` names the promise that the store breaks and the way out, `InvalidConfig` a manifest that is missing.
+pub(super) async fn choose_footing(options: &NodeOptions, before: Option<Footing>) -> Result<Footing> {
+    let (bucket, root) = (&*options.bucket, &options.root);
+    match (before, &options.manifest) {
+        (Some(Footing::Manifest), None) => return Err(manifest_is_missing(bucket, root)),
+        (Some(footing), _) => return Ok(footing),
+        (None, _) => {}
+    }
+    let is_fenced = has(bucket, &Key::Fence, root).await?;
+    if is_fenced && options.manifest.is_none() {
+        return Err(manifest_is_missing(bucket, root));
+    }
+    let broken = match fitness(bucket, root).await? {
+        Fitness::Conditional if is_fenced => None,
+        Fitness::Conditional => return Ok(Footing::Conditions),
+        Fitness::Plain(broken) => Some(broken),
+    };
+    let Some(place) = &options.manifest else { return Err(no_manifest(broken)) };
+    if let Some(broken) = broken
+        && has(bucket, &Key::Genesis, root).await?
+    {
+        let why = "the log was begun on conditional writes, and cannot get a manifest";
+        return Err(Error::new(ErrorKind::StoreUnfit, format!("{}; {why}", broken.message())));
+    }
+    probe_manifest(place, &Key::Probe("manifest".to_owned()).path(root, bucket.layout())).await?;
+    Ok(Footing::Manifest)
+}
+
+/// The bucket as a tool reads it that is no node: through the manifest, if the log is fenced by one.
+///
+/// `InvalidConfig` if it is and there is none: without it nobody knows which slots are the log's.
+pub(crate) async fn bucket_of_log(
+    bucket: Arc<dyn Bucket>,
+    root: &str,
+    manifest: Option<ManifestPlace>,
+) -> Result<Arc<dyn Bucket>> {
+    match (has(&*bucket, &Key::Fence, root).await?, manifest) {
+        (false, _) => Ok(bucket),
+        (true, None) => Err(manifest_is_missing(&*bucket, root)),
+        (true, Some(place)) => Ok(Arc::new(FencedBucket::new(bucket, root.to_owned(), place))),
+    }
+}
+
+async fn has(bucket: &dyn Bucket, key: &Key, root: &str) -> Result<bool> {
+    let first = Range::Part { offset: 0, length: 1 };
+    Ok(limited(bucket.get(&key.path(root, bucket.layout()), first)).await?.is_some())
+}
+
+/// Makes sure that the manifest is in a store that compares before it swaps: not in the bucket that does not. Leaves
+/// one small manifest at the key.
+async fn probe_manifest(place: &ManifestPlace, key: &str) -> Result<()> {
+    let store = &place.store;
+    let name = uuid::Uuid::new_v4();
+    let body = |what: &str| Bytes::from(format!("{name} {what}"));
+    for _ in 0..TRIES {
+        let before = limited(store.read(key)).await?;
+        let version = before.as_ref().map(|manifest| &manifest.version);
+        let epoch = before.as_ref().map_or(Epoch::FIRST, |manifest| manifest.epoch);
+        let first = limited(store.put(key, epoch, &body("first"), version)).await?;
+        if !matches!(first, ManifestPut::Done(_)) {
+            continue;
+        }
+        if let ManifestPut::Done(_) = limited(store.put(key, epoch, &body("second"), version)).await? {
+            let message = format!(
+                "{} cannot keep the manifest: it replaces a version that is no longer there",
+                store.describe()
+            );
+            return Err(Error::new(ErrorKind::StoreUnfit, message));
+        }
+        return Ok(());
+    }
+    let message = format!("others change {key} in {} at the same time", store.describe());
+    Err(Error::new(ErrorKind::StoreUnavailable, message))
+}
+
+fn no_manifest(broken: Option<Error>) -> Error {
+    let broken = broken.map(|error| error.message().to_owned()).unwrap_or_default();
+    let message = format!(
+        "{broken}; such a store can keep a log that is fenced by a manifest in another store: name one with \
+         `.manifest_store(store)`, or set HAQLITE_MANIFEST_URL"
+    );
+    Error::new(ErrorKind::StoreUnfit, message)
+}
+
+fn manifest_is_missing(bucket: &dyn Bucket, root: &str) -> Error {
+    let message = format!(
+        "the log at {root:?} of {} is fenced by a manifest in another store, and nobody can tell its slots without \
+         it: name that store with `.manifest_store(store)`, or set HAQLITE_MANIFEST_URL",
+        bucket.describe()
+    );
+    Error::new(ErrorKind::InvalidConfig, message)
+}
