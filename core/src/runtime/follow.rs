@@ -72,8 +72,7 @@ impl Replicator {
         self.finish_founding()?;
         let group_bytes = GROUP_BYTES.min(self.shared.timing.wal_cap / 4);
         let mut reader = CatchUp::new(self.replica()?.boundary().position, group_bytes);
-        let mut slots: Vec<SlotFile> = Vec::new();
-        let mut ground = None;
+        let (mut slots, mut ground) = (Vec::<SlotFile>::new(), None);
         let mut next = reader.handle(CatchUpEvent::Poll)?;
         while let Some(effect) = next {
             if self.shared.is_closing() {
@@ -106,13 +105,12 @@ impl Replicator {
                     return Ok(None);
                 }
                 CatchUpEffect::ReadFloor => {
-                    let floor;
-                    (floor, ground) = self.floor_and_ground()?;
+                    let (floor, seen) = self.floor_and_ground()?;
+                    ground = seen;
                     reader.handle(CatchUpEvent::Floor(floor))?
                 }
                 CatchUpEffect::CheckFence => {
-                    let floor = self.wait(self.shared.log.floor())?;
-                    reader.handle(CatchUpEvent::Floor(floor))?
+                    reader.handle(CatchUpEvent::Floor(self.wait(self.shared.log.floor())?))?
                 }
                 CatchUpEffect::Current(position) => {
                     self.verify(position, ground.take())?;
