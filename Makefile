@@ -37,6 +37,7 @@ lint: ## Format, clippy, documentation and scripts; warnings are errors
 
 bench: ## The benchmarks, optimised
 	cargo bench --package haqlite --no-default-features
+	bash .ci/test --release --bench failover
 
 fuzz: ## The tests with CASES cases for each property and simulation; FILTER narrows them
 	PROPTEST_CASES=$(CASES) bash .ci/test $(FILTER)

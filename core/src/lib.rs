@@ -37,7 +37,8 @@
 //! - [`Restore`] makes a database from the bucket alone, [`Follow`] keeps a read-only copy current, [`LogTools`] shows
 //!   what the log is. The binary `haqlite` (feature `cli`) does the same from a shell.
 //! - [`bucket::Bucket`], [`lease_store::LeaseStore`] and [`manifest_store::ManifestStore`] are the ports for stores of
-//!   your own; `haqlite::testing` (feature `testing`) is what they must keep.
+//!   your own; `haqlite::testing` (feature `testing`) is what they must keep. [`StoreServer`] serves leases and manifests
+//!   over HTTP.
 
 #[cfg(not(unix))]
 compile_error!("haqlite needs Unix: its log capture stands on POSIX locks and shared memory");

@@ -66,7 +66,7 @@ async fn every_message_crosses_the_wire() {
     let nodes = forwarder.nodes(&node.address, TIMEOUT).await.unwrap();
     assert_eq!(nodes, [NodeInfo::new(NodeId::new("a"), Role::Leader, Txid::new(7))]);
 
-    let campaign = CampaignRequest { epoch: Epoch::new(4).unwrap(), from: NodeId::new("a") };
+    let campaign = CampaignRequest { epoch: Epoch::new(4).unwrap(), from: NodeId::new("a"), released: false };
     forwarder.campaign(&node.address, &campaign, TIMEOUT).await.unwrap();
     assert_eq!(*service.campaigns.lock(), [campaign]);
     node.stop().await;

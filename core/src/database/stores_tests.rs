@@ -30,7 +30,7 @@ fn manifests() -> RegisterManifestStore<MemoryLeaseStore> {
 
 /// What the stores say of themselves.
 fn described(builder: &Builder, environment: Environment<'_>) -> [String; 3] {
-    let stores = open_stores_by(builder, environment).unwrap();
+    let stores = open_stores_by(builder, environment).expect("they open");
     let manifest =
         stores.manifest.map(|manifest| format!("{} /{}", manifest.store.describe(), manifest.root));
     [
@@ -180,7 +180,12 @@ fn servers_are_named_by_url_or_endpoint_and_not_asked() {
         all.push(base().lease_url(format!("etcd://u:{SECRET}@h:2379,h2:2379?prefix=x/")));
     }
     for lease in all {
-        let url = lease.lease.url.clone().or(lease.lease.endpoint.as_ref().map(|e| e.url.clone())).unwrap();
+        let url = lease
+            .lease
+            .url
+            .clone()
+            .or(lease.lease.endpoint.as_ref().map(|e| e.url.clone()))
+            .expect("one was given");
         let by_url = lease.clone().manifest_url(url);
         let by_endpoint = lease.clone().manifest_endpoint("http://h:8080", SECRET);
         for builder in [lease, by_url, by_endpoint] {

@@ -30,6 +30,9 @@ pub(crate) enum Event {
     /// The register may have changed, or the leader told us to take over: read it now. Any number of them
     /// costs at most fifty reads per poll interval.
     Look,
+    /// The leader let go for this node: read the register now, even if a hint was followed a moment ago. Any number
+    /// of them costs at most another fifty reads per poll interval.
+    Called,
     /// Give the leadership to `to`, or to whoever comes first. The gate is closed and the lease kept, for the
     /// runtime to ship the rest; then comes `Release`. Changes nothing on a node that does not lead.
     Handoff { to: Option<NodeId> },

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::holding::Lease;
 use super::machine::{Answer, Attempt, Election, Flight, Purpose, State};
 use super::{Effect, LeaseRecord, Version};
@@ -16,6 +18,10 @@ pub(super) struct Following {
     look_again: bool,
     /// When the last hint was followed.
     looked_at: Monotonic,
+    /// When the last call was.
+    called_at: Monotonic,
+    /// A call came while an operation was under way.
+    call_again: bool,
 }
 
 #[derive(Debug)]
@@ -47,7 +53,23 @@ enum Turn {
 
 impl Following {
     pub(super) fn new(read_at: Monotonic, not_before: Monotonic) -> Following {
-        Following { observed: None, not_before, read_at, look_again: false, looked_at: Monotonic::default() }
+        Following {
+            observed: None,
+            not_before,
+            read_at,
+            look_again: false,
+            looked_at: Monotonic::default(),
+            called_at: Monotonic::default(),
+            call_again: false,
+        }
+    }
+
+    fn read_for_call(&mut self, now: Monotonic, gap: Duration) {
+        let at = now.max(self.called_at + gap);
+        if at < self.read_at {
+            self.read_at = at;
+            self.called_at = at;
+        }
     }
 }
 
@@ -74,6 +96,15 @@ impl Election {
         }
     }
 
+    /// As `look`, but hints that came before do not hold it up, only other calls do.
+    pub(super) fn called(&mut self, now: Monotonic) {
+        let gap = self.config.shortest_gap();
+        if let State::Following(following) = &mut self.state {
+            following.call_again |= self.flight.is_some();
+            following.read_for_call(now, gap);
+        }
+    }
+
     pub(super) fn following_saw(&mut self, now: Monotonic, sight: Option<Sight>) {
         let retry_at = now + self.config.retry_interval();
         let gap = self.config.shortest_gap();
@@ -81,6 +112,7 @@ impl Election {
             unreachable!("BUG: only a follower follows");
         };
         let looking = std::mem::take(&mut following.look_again);
+        let called = std::mem::take(&mut following.call_again);
         let Some(sight) = sight else {
             following.read_at = retry_at;
             if let Some(observed) = &mut following.observed {
@@ -106,6 +138,12 @@ impl Election {
             && looking
         {
             following.read_at = following.read_at.min(now + gap);
+        }
+        if let State::Following(following) = &mut self.state
+            && called
+            && self.flight.is_none()
+        {
+            following.read_for_call(now, gap);
         }
     }
 

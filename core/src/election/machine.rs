@@ -108,6 +108,7 @@ impl Election {
             Event::Stalled { tenure } => self.give_up(now, tenure, Reason::Stalled),
             Event::Fenced { tenure, by } => self.fenced(now, tenure, by),
             Event::Look => self.look(now),
+            Event::Called => self.called(now),
             Event::Handoff { to } => self.hand_off(to),
             Event::Resume { tenure, to } => self.resume(now, tenure, &to),
             Event::Release => self.release(now),

@@ -95,6 +95,7 @@ impl Scenario {
             ["stalled"] => Event::Stalled { tenure },
             ["fenced", by] => Event::Fenced { tenure, by: number(by) },
             ["look"] => Event::Look,
+            ["called"] => Event::Called,
             ["handoff"] => Event::Handoff { to: None },
             ["handoff", to] => Event::Handoff { to: Some(NodeId::new(*to)) },
             ["resume", to] => Event::Resume { tenure, to: NodeId::new(*to) },

@@ -1,7 +1,9 @@
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 use super::{MAX_MANIFEST_BYTES, Manifest, ManifestPut, ManifestStore, ManifestVersion};
 use crate::lease_store::{LeaseStore, LeaseVersion, Register, Swap};
@@ -9,9 +11,14 @@ use crate::types::{Epoch, Error, ErrorKind, Result};
 
 /// Manifests in any compare-and-swap register: S3, NATS, etcd, a folder, memory.
 ///
-/// The register holds the manifest with its epoch and a number that counts its writes, so that no two are equal.
+/// The register holds the manifest with its epoch and a number that counts its writes, so that no two are equal. By
+/// that number a manifest that is older than one that was read or written here before is known, and refused with
+/// `StoreUnavailable`: a register whose reads are not linearizable may answer so for a while, one that lost writes
+/// does so for ever.
 pub struct RegisterManifestStore<L> {
     register: L,
+    /// The number of the newest manifest that was read or written, by key.
+    newest: Mutex<BTreeMap<String, u64>>,
 }
 
 /// What is in the register, as JSON.
@@ -32,13 +39,35 @@ const FORMAT: u32 = 1;
 impl<L: LeaseStore> RegisterManifestStore<L> {
     /// Manifests in the registers of this store. The keys are used as they are: they must not be a lease's.
     pub fn new(register: L) -> RegisterManifestStore<L> {
-        RegisterManifestStore { register }
+        RegisterManifestStore { register, newest: Mutex::default() }
     }
 
     async fn present(&self, key: &str) -> Result<Option<(Register, Envelope)>> {
-        let Some(register) = self.register.read(key).await? else { return Ok(None) };
-        let envelope = decode(&register.body).map_err(|e| e.context(self.name(key)))?;
-        Ok(Some((register, envelope)))
+        // What is noted while the read is on its way may rightly be newer than its answer.
+        let noted = self.newest.lock().get(key).copied();
+        let found = self.register.read(key).await?;
+        let found = match found {
+            None => None,
+            Some(register) => {
+                let envelope = decode(&register.body).map_err(|e| e.context(self.name(key)))?;
+                Some((register, envelope))
+            }
+        };
+        let number = found.as_ref().map(|(_, envelope)| envelope.number);
+        if number < noted {
+            let message = "an older manifest was read than before; the store may have lost writes";
+            return Err(Error::new(ErrorKind::StoreUnavailable, message).context(self.name(key)));
+        }
+        if let Some(number) = number {
+            self.note(key, number);
+        }
+        Ok(found)
+    }
+
+    fn note(&self, key: &str, number: u64) {
+        let mut newest = self.newest.lock();
+        let noted = newest.entry(key.to_owned()).or_default();
+        *noted = (*noted).max(number);
     }
 
     fn name(&self, key: &str) -> String {
@@ -102,16 +131,19 @@ impl<L: LeaseStore> ManifestStore for RegisterManifestStore<L> {
             }
         }
         let data = STANDARD.encode(body);
+        let number = present.as_ref().map_or(0, |(_, envelope)| envelope.number + 1);
         let swap = match (&present, expected) {
-            (None, None) => self.register.create(key, &encode(epoch, 0, data)?).await?,
-            (Some((register, envelope)), Some(expected)) if register.version.0 == expected.0 => {
-                let body = encode(epoch, envelope.number + 1, data)?;
-                self.register.replace(key, &body, &register.version).await?
+            (None, None) => self.register.create(key, &encode(epoch, number, data)?).await?,
+            (Some((register, _)), Some(expected)) if register.version.0 == expected.0 => {
+                self.register.replace(key, &encode(epoch, number, data)?, &register.version).await?
             }
             _ => Swap::Lost,
         };
         Ok(match swap {
-            Swap::Done(version) => ManifestPut::Done(ManifestVersion(version.0)),
+            Swap::Done(version) => {
+                self.note(key, number);
+                ManifestPut::Done(ManifestVersion(version.0))
+            }
             Swap::Lost => ManifestPut::Lost,
         })
     }
@@ -124,9 +156,13 @@ impl<L: LeaseStore> ManifestStore for RegisterManifestStore<L> {
         if self.register.reads_are_linearizable() {
             return Ok(Some(version.clone()));
         }
-        let body = encode(epoch_of(&envelope)?, envelope.number + 1, envelope.data)?;
+        let number = envelope.number + 1;
+        let body = encode(epoch_of(&envelope)?, number, envelope.data)?;
         Ok(match self.register.replace(key, &body, &register.version).await? {
-            Swap::Done(version) => Some(ManifestVersion(version.0)),
+            Swap::Done(version) => {
+                self.note(key, number);
+                Some(ManifestVersion(version.0))
+            }
             Swap::Lost => None,
         })
     }
@@ -143,12 +179,71 @@ mod tests {
     use super::*;
     use crate::bucket::MemoryBucket;
     use crate::lease_store::{BucketLeaseStore, MemoryLeaseStore};
+    use std::sync::Arc;
 
     #[tokio::test]
     async fn manifests_in_memory_keep_the_laws() {
         let store = RegisterManifestStore::new(MemoryLeaseStore::new());
         laws(&store, "m/").await;
         watch_laws(&store, "w/").await;
+    }
+
+    #[tokio::test]
+    async fn a_manifest_that_is_older_than_one_before_is_refused() {
+        let register = Arc::new(Stale { register: MemoryLeaseStore::new(), stale: Mutex::default() });
+        let (ours, others) = (
+            RegisterManifestStore::new(Arc::clone(&register)),
+            RegisterManifestStore::new(Arc::clone(&register)),
+        );
+        let epoch = Epoch::new(1).unwrap();
+        let ManifestPut::Done(first) = others.put("k", epoch, b"1", None).await.unwrap() else { panic!() };
+        let old = register.register.read("k").await.unwrap();
+        *register.stale.lock() = Some(old.clone());
+        assert_eq!(ours.read("k").await.unwrap().unwrap().body, b"1", "nothing newer was seen here");
+        let ManifestPut::Done(second) = others.put("k", epoch, b"2", Some(&first)).await.unwrap() else {
+            panic!()
+        };
+        // Who wrote the second one hears nothing of the first any more; who did not, may.
+        assert_eq!(ours.read("k").await.unwrap().unwrap().version, first);
+        for stale in [old, None] {
+            *register.stale.lock() = Some(stale);
+            assert_eq!(others.read("k").await.unwrap_err().kind(), ErrorKind::StoreUnavailable);
+            let put = others.put("k", epoch, b"3", Some(&first)).await;
+            assert_eq!(put.unwrap_err().kind(), ErrorKind::StoreUnavailable);
+        }
+        *register.stale.lock() = None;
+        let third = others.confirm("k", &second).await.unwrap().unwrap();
+        assert_ne!(third, second, "it was written again");
+        assert_eq!(others.read("k").await.unwrap().unwrap().version, third);
+    }
+
+    /// A register that may answer with something old.
+    struct Stale {
+        register: MemoryLeaseStore,
+        stale: Mutex<Option<Option<Register>>>,
+    }
+
+    #[async_trait]
+    impl LeaseStore for Stale {
+        fn describe(&self) -> String {
+            self.register.describe()
+        }
+        async fn read(&self, key: &str) -> Result<Option<Register>> {
+            let stale = self.stale.lock().clone();
+            match stale {
+                Some(stale) => Ok(stale),
+                None => self.register.read(key).await,
+            }
+        }
+        fn reads_are_linearizable(&self) -> bool {
+            false
+        }
+        async fn create(&self, key: &str, body: &[u8]) -> Result<Swap> {
+            self.register.create(key, body).await
+        }
+        async fn replace(&self, key: &str, body: &[u8], version: &LeaseVersion) -> Result<Swap> {
+            self.register.replace(key, body, version).await
+        }
     }
 
     #[tokio::test]

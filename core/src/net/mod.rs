@@ -12,5 +12,5 @@ pub(crate) use long_poll::LongPoll;
 pub(crate) use masked::masked;
 pub(crate) use store_client::{StoreAnswer, StoreClient, StoreRequest};
 #[cfg(feature = "nats")]
-pub(crate) use tls::client_tls;
+pub(crate) use tls::client_tls_trusting;
 pub(crate) use tls::server_tls;

@@ -30,12 +30,6 @@ pub(crate) fn client_tls_trusting(ca: Option<&Path>) -> Result<ClientConfig> {
     Ok(config)
 }
 
-/// The same, trusting what the system trusts.
-#[cfg(feature = "nats")]
-pub(crate) fn client_tls() -> Result<ClientConfig> {
-    client_tls_trusting(None)
-}
-
 /// How servers of this crate speak TLS: HTTP/1.1, with the certificates in one file and their private key in another
 /// (PEM both). `InvalidConfig` if they cannot be read or do not belong together.
 pub(crate) fn server_tls(certificates: &Path, key: &Path) -> Result<Arc<ServerConfig>> {

@@ -196,4 +196,34 @@ mod tests {
         assert_eq!(newest(&[OtherTool, OtherTool, of(1), of(1)]), Some(2));
         assert_eq!(newest(&[of(1), OtherTool, of(2), Damaged, of(3)]), Some(4));
     }
+
+    proptest::proptest! {
+        /// A leadership or another tool's time is (whose, how many slots); each slot may be damaged.
+        #[test]
+        fn no_fence_is_missed_whatever_is_damaged(
+            times in proptest::collection::vec((proptest::prelude::any::<bool>(), 1usize..4), 1..8),
+            damaged in proptest::collection::vec(proptest::prelude::any::<bool>(), 32),
+        ) {
+            let mut truth = Vec::new();
+            let mut fences = Vec::new();
+            for (epoch, (ours, slots)) in (1..).zip(times) {
+                let owner = if ours { of(epoch) } else { OtherTool };
+                if truth.last() != Some(&owner) && (ours || !truth.is_empty()) {
+                    fences.push(truth.len() as u64 + 1);
+                }
+                truth.extend(std::iter::repeat_n(owner, slots));
+            }
+            let seen: Vec<Owner> =
+                truth.iter().zip(damaged).map(|(owner, bad)| if bad { Damaged } else { *owner }).collect();
+            let told = epochs(&seen);
+            for fence in fences {
+                proptest::prop_assert!(told.iter().any(|(_, first)| *first == fence), "{fence}: {seen:?} {told:?}");
+            }
+            // And nobody is told to own what is another's.
+            for (epoch, first) in told {
+                let owner = truth[first as usize - 1];
+                proptest::prop_assert!(epoch == 0 || owner == of(epoch));
+            }
+        }
+    }
 }

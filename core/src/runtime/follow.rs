@@ -20,8 +20,6 @@ use crate::types::{Error, ErrorKind, Event, Params, Position, Result, Txid};
 const GROUP_BYTES: u64 = 16 << 20;
 /// Every so many looks that find nothing, the end of the log is proven with the floor.
 const PROVE_EVERY: u32 = 16;
-/// Every so many looks that find nothing, a listing is asked whether there is something behind a hole.
-const LIST_EVERY: u32 = 64;
 
 /// How the frames beyond the boundary stand after they were judged.
 pub(super) enum Settled {
@@ -66,12 +64,7 @@ impl Replicator {
         self.stop_writers()?;
         self.replica()?.stop_leading()?;
         if let Settled::Tail = self.settle()? {
-            self.may_have_a_tail()?;
-            self.shared.confirmations.settled(true);
-            let position = self.replica()?.boundary().position;
-            self.verify(position)?;
-            self.shared.see(|view| view.caught_up = true);
-            return Ok(Some(position));
+            return self.stand_before_a_tail().map(Some);
         }
         self.replica()?.follow()?;
         self.has_no_tail();
@@ -80,6 +73,7 @@ impl Replicator {
         let group_bytes = GROUP_BYTES.min(self.shared.timing.wal_cap / 4);
         let mut reader = CatchUp::new(self.replica()?.boundary().position, group_bytes);
         let mut slots: Vec<SlotFile> = Vec::new();
+        let mut ground = None;
         let mut next = reader.handle(CatchUpEvent::Poll)?;
         while let Some(effect) = next {
             if self.shared.is_closing() {
@@ -111,12 +105,17 @@ impl Replicator {
                     self.shared.see(|view| view.behind_since = None);
                     return Ok(None);
                 }
-                CatchUpEffect::ReadFloor | CatchUpEffect::CheckFence => {
+                CatchUpEffect::ReadFloor => {
+                    let floor;
+                    (floor, ground) = self.floor_and_ground()?;
+                    reader.handle(CatchUpEvent::Floor(floor))?
+                }
+                CatchUpEffect::CheckFence => {
                     let floor = self.wait(self.shared.log.floor())?;
                     reader.handle(CatchUpEvent::Floor(floor))?
                 }
                 CatchUpEffect::Current(position) => {
-                    self.verify(position)?;
+                    self.verify(position, ground.take())?;
                     self.shared.see(|view| {
                         view.caught_up = true;
                         view.behind_since = None;
@@ -130,6 +129,16 @@ impl Replicator {
             };
         }
         Ok(None)
+    }
+
+    /// The log ends where commits of our own begin.
+    fn stand_before_a_tail(&mut self) -> Result<Position> {
+        self.may_have_a_tail()?;
+        self.shared.confirmations.settled(true);
+        let position = self.replica()?.boundary().position;
+        self.verify(position, None)?;
+        self.shared.see(|view| view.caught_up = true);
+        Ok(position)
     }
 
     /// Applies what was read before a read failed, or reads that fail now and then would hold up a follower for
@@ -149,48 +158,6 @@ impl Replicator {
     fn has_no_tail(&self) {
         self.shared.confirmations.settled(false);
         self.shared.see(|view| (view.unshipped_bytes, view.spool_bytes) = (0, 0));
-    }
-
-    /// Makes sure that the log still has the slot that this node stands on: a bucket that was rolled back to
-    /// an earlier state has no next slot either, and is not the log that was followed.
-    fn verify(&mut self, position: Position) -> Result<()> {
-        if position.txid == Txid::ZERO {
-            return Ok(());
-        }
-        if self.verified == Some(position.txid) {
-            // Counted before this look.
-            let is_due = self.looks.wrapping_sub(1).is_multiple_of(LIST_EVERY);
-            return if is_due { self.refuse_hole(position) } else { Ok(()) };
-        }
-        match self.fetch_slot(position.txid)? {
-            Some(slot) if slot.facts.chain == position.chain => {}
-            None if self.wait(self.shared.log.floor())?.covers(position.txid) => {}
-            Some(_) | None => {
-                let message =
-                    format!("the log does not hold this node's position {position}: it was cut or replaced");
-                return Err(Error::corrupt(message));
-            }
-        }
-        self.refuse_hole(position)?;
-        self.verified = Some(position.txid);
-        Ok(())
-    }
-
-    /// A slot that is not there is the end of the log only if there is nothing beyond it. A listing may lag,
-    /// so that it shows nothing proves nothing; what it shows is there.
-    fn refuse_hole(&mut self, position: Position) -> Result<()> {
-        let Some(beyond) = self.wait(self.shared.log.first_slot_after(position.txid))? else { return Ok(()) };
-        let next = position.txid.next();
-        if beyond == next
-            || self.fetch_slot(next)?.is_some()
-            || self.wait(self.shared.log.floor())?.covers(next)
-        {
-            // It came meanwhile: the next look finds it.
-            return Ok(());
-        }
-        self.verified = None;
-        let message = format!("slot {next} is missing from the log, and slot {beyond} is there");
-        Err(self.spoiled(next, Error::corrupt(message)))
     }
 
     /// Judges the frames beyond the boundary until they are accounted for, or are our own tail at the end

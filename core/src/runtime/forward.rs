@@ -69,7 +69,8 @@ impl Node {
             }
             let (leader, closed) = {
                 let view = view.borrow_and_update();
-                (view.leader.clone().filter(|leader| *leader != self.shared.address), view.closed)
+                let leader = view.leader.as_ref().or(view.handed_to.as_ref());
+                (leader.filter(|leader| **leader != self.shared.address).cloned(), view.closed)
             };
             if closed {
                 let closed = Error::new(ErrorKind::Closed, "the database handle was closed");

@@ -2,8 +2,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::clock;
-use super::shared::{Message, Shared};
+use super::shared::Shared;
 use crate::client::Forwarder;
+use crate::election::Event;
 use crate::server::wire::{FollowRequest, FollowResponse};
 use crate::types::{Role, Txid};
 
@@ -26,8 +27,8 @@ pub(super) async fn run(shared: Arc<Shared>, forwarder: Forwarder, every: Durati
         if closed {
             return;
         }
-        if let (true, Some(leader)) = (follows, leader)
-            && leader != shared.address
+        if let (true, Some(address)) = (follows, leader.clone())
+            && address != shared.address
         {
             let request = FollowRequest {
                 node_id: shared.node.clone(),
@@ -37,23 +38,34 @@ pub(super) async fn run(shared: Arc<Shared>, forwarder: Forwarder, every: Durati
                 position,
                 unreadable,
             };
-            if let Ok(answer) = forwarder.follow(&leader, &request, every.max(Duration::from_secs(1))).await {
+            let patience = every.max(Duration::from_secs(1));
+            if let Ok(answer) = forwarder.follow(&address, &request, patience).await {
                 heard(&shared, &answer, unreadable);
             }
         }
-        // What cannot be read is told at once: the node may stop for it soon.
-        let news = view.wait_for(|view| view.plight.is_some_and(|plight| Some(plight.slot) != unreadable));
+        // What cannot be read is told at once: the node may stop for it soon. And a new leader hears at once whom it
+        // could hand over to.
+        let news = view.wait_for(|view| {
+            view.plight.is_some_and(|plight| Some(plight.slot) != unreadable)
+                || view.leader != leader
+                || view.closed
+        });
         let _ = tokio::time::timeout(every, news).await;
     }
 }
 
 fn heard(shared: &Shared, answer: &FollowResponse, unreadable: Option<Txid>) {
+    if answer.role != Role::Leader {
+        // It has let go: who has the lease now?
+        shared.tell_election(Event::Look);
+        return;
+    }
     let now = clock::now();
     if answer.confirmed.txid > shared.view.borrow().applied.txid {
         shared.see(|view| view.behind_since = view.behind_since.or(Some(now)));
         // Who cannot read on looks in its own time.
         if unreadable.is_none() {
-            shared.tell_replicator(Message::Look);
+            shared.look_at_the_log();
         }
     }
     shared.see(|view| {

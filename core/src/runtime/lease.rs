@@ -93,6 +93,7 @@ impl LeaseTask {
             Effect::Promote { tenure, epoch } => {
                 self.shared.set_tenure(Some(tenure));
                 self.tenure = tenure;
+                self.shared.see(|view| view.handed_to = None);
                 self.shared.tell_replicator(Message::Promote { tenure, epoch });
             }
             Effect::ExtendGate { until } => {
@@ -165,6 +166,7 @@ impl LeaseTask {
             view.role = Role::Leader;
             view.leader = Some(address);
             view.leader_node = Some(node);
+            view.changes_until = None;
             view.caught_up = true;
         });
         tracing::info!(epoch = self.shared.view.borrow().epoch.get(), "leading");
@@ -205,10 +207,13 @@ impl LeaseTask {
             view.leader_node = leader.map(|record| record.holder.clone());
             if let Some(record) = leader {
                 view.epoch = view.epoch.max(record.epoch);
+                view.handed_to = None;
             }
         });
         self.shared.emit_role();
-        self.shared.tell_replicator(Message::Look);
+        if leader.is_some() {
+            self.shared.look_at_the_log();
+        }
     }
 }
 

@@ -26,6 +26,7 @@ mod file_reader;
 mod follow;
 mod forward;
 mod found;
+mod ground;
 mod heartbeat;
 mod journal_file;
 mod keeper;
@@ -67,6 +68,7 @@ mod shared;
 mod spool;
 mod stamps;
 mod start;
+mod succession;
 mod survey;
 #[cfg(test)]
 mod test_world;

@@ -6,19 +6,20 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{oneshot, watch};
 
 use super::clock;
 use super::confirmations::LocalReader;
 use super::events::Events;
 use super::shared::{Connections, Message, Settings, Shared, View};
+use super::succession;
 use crate::bucket::{Bucket, Key, Layout};
 use crate::client::Forwarder;
 use crate::election::Event;
 use crate::lease_store::LeaseStore;
 use crate::manifest_store::ManifestPlace;
-use crate::server::wire::{CampaignRequest, WriteRequest};
+use crate::server::wire::WriteRequest;
 use crate::sqlite::Shut;
 use crate::types::{
     Bookmark, Error, ErrorKind, LeaseConfig, Monotonic, NodeId, Result, Role, Statement, Status,
@@ -69,6 +70,9 @@ pub(crate) struct NodeOptions {
 
 /// How long a close waits for the bucket and for the lease store.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a leader that has handed over looks for its successor, which has the lease in a moment.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 impl Node {
     /// Opens the node and waits until it leads, or follows at the tail that it saw, and until the schema is
@@ -221,18 +225,24 @@ impl Node {
             };
             return Err(Error::new(ErrorKind::LeaderUnavailable, message));
         };
-        let shipped = self.give_up(Some(node.clone()));
-        self.tell_successor(&peer.address);
-        shipped?;
+        self.give_up(Some((node, peer.address)))?;
         let deadline = clock::now() + CLOSE_PATIENCE;
-        self.until(deadline, "nobody has taken the lease yet", move |view| {
-            view.leader_node.as_ref().is_some_and(|leader| *leader != self.shared.node).then_some(())
-        })
+        loop {
+            let look_at = deadline.min(clock::now() + LOOK_AGAIN);
+            let taken = self.until(look_at, "nobody has taken the lease yet", |view| {
+                view.leader_node.as_ref().is_some_and(|leader| *leader != self.shared.node).then_some(())
+            });
+            if taken.is_ok() || clock::now() >= deadline {
+                return taken;
+            }
+            self.shared.tell_election(Event::Look);
+        }
     }
 
-    /// Shuts the gate, ships the rest, releases the lease.
-    fn give_up(&self, to: Option<NodeId>) -> Result<()> {
-        self.shared.tell_election(Event::Handoff { to });
+    /// Shuts the gate, ships the rest, releases the lease, and tells the successor of it, by its address.
+    fn give_up(&self, to: Option<(NodeId, String)>) -> Result<()> {
+        let (node, address) = to.unzip();
+        self.shared.tell_election(Event::Handoff { to: node });
         let gate = Arc::clone(&self.shared.gate);
         self.block_on(async move {
             while gate.is_open() {
@@ -253,21 +263,19 @@ impl Node {
         });
         let mut released = self.released.clone();
         let before = *released.borrow_and_update();
-        self.shared.tell_election(Event::Release);
+        let (shared, forwarder) = (Arc::clone(&self.shared), self.forwarder.clone());
         self.block_on(async move {
+            if let Some(address) = &address {
+                // At the same time: it has something to do before it can lead.
+                succession::announce(&Handle::current(), &shared, &forwarder, address);
+            }
+            shared.tell_election(Event::Release);
             let _ = tokio::time::timeout(CLOSE_PATIENCE, released.wait_for(|n| *n > before)).await;
+            if let Some(address) = address {
+                succession::call(&shared, &forwarder, &address, true).await;
+            }
         });
         shipped
-    }
-
-    fn tell_successor(&self, address: &str) {
-        let (forwarder, address) = (self.forwarder.clone(), address.to_owned());
-        let epoch = self.shared.view.borrow().epoch;
-        let request = CampaignRequest { epoch, from: self.shared.node.clone() };
-        self.block_on(async move {
-            // It polls as well: this only saves its wait.
-            let _ = forwarder.campaign(&address, &request, Duration::from_secs(1)).await;
-        });
     }
 
     /// Ends everything within a bounded time: ships and hands over if this node leads. Again is nothing.
@@ -279,10 +287,7 @@ impl Node {
         if self.leads() {
             let fresh = self.shared.timing.ttl * 3;
             let successor = self.shared.peers.successor(None, clock::now(), fresh);
-            result = self.give_up(successor.as_ref().map(|(node, _)| node.clone()));
-            if let Some((_, peer)) = successor {
-                self.tell_successor(&peer.address);
-            }
+            result = self.give_up(successor.map(|(node, peer)| (node, peer.address)));
         }
         self.shared.closing.send_replace(true);
         self.shared.tell_election(Event::Close);

@@ -8,12 +8,13 @@ use super::patience::transfer_time;
 use super::relay::Road;
 use super::replicator::{Replicator, State};
 use super::shared::Message;
+use super::succession;
 use crate::client::Forwarder;
 use crate::election::Event;
 use crate::replication::{
     HandOver, HandOverEffect, HandOverEvent, HandOverLimits, Proof, PutAnswer, ShipperEvent,
 };
-use crate::server::wire::{CampaignRequest, ProveRequest};
+use crate::server::wire::ProveRequest;
 use crate::types::{Durability, Error, ErrorKind, Monotonic, Result, Role};
 
 /// The leader's part in an outage of its bucket: performs what [`HandOver`] decides.
@@ -207,16 +208,16 @@ impl Replicator {
     fn release_to(&mut self, by: Proof) {
         let State::Leading(leading) = &mut self.state else { return };
         leading.over = true;
-        let request = CampaignRequest { epoch: leading.epoch, from: self.shared.node.clone() };
+        let shared = Arc::clone(&self.shared);
         let forwarder = self.outage.forwarder.clone();
         let mut released = self.outage.released.clone();
         let before = *released.borrow_and_update();
+        succession::announce(&self.tokio, &shared, &forwarder, &by.address);
         self.shared.tell_election(Event::Release);
         self.tokio.spawn(async move {
             let waited = released.wait_for(|n| *n > before);
             if tokio::time::timeout(RELEASE_PATIENCE, waited).await.is_ok() {
-                // It polls as well: this only saves its wait.
-                let _ = forwarder.campaign(&by.address, &request, Duration::from_secs(1)).await;
+                succession::call(&shared, &forwarder, &by.address, true).await;
             }
         });
     }

@@ -57,15 +57,15 @@ impl Log {
     ///
     /// Its label is proven by the bucket: the slot at its end is there with exactly the chain value of this node's
     /// position, above a floor that is read after it. So it is the log's for ever, whoever leads by now, and this
-    /// node's database at that boundary is what the log makes up to there. The file is staged on the local disk
-    /// first, so that a slow upload holds up no WAL. A crash leaves facts without a file at most.
+    /// node's database at that boundary is what the log makes up to there. The pages are staged on the local disk
+    /// first, so that no slow bucket holds up the WAL. A crash leaves facts without a file at most.
     pub(super) async fn publish_own(&self, state: OwnState) -> Result<OwnSnapshot> {
         let Position { txid, chain, epoch } = state.position;
         let (slot, header) = match self.examine(txid).await? {
             Found::Whole(slot, header) => (slot, header),
             Found::Damaged | Found::Missing => return Ok(OwnSnapshot::EndsDamaged(txid)),
         };
-        if slot.chain != chain || self.floor().await?.covers(txid) {
+        if slot.chain != chain || slot.epoch != epoch || self.floor().await?.covers(txid) {
             let message = format!("slot {txid} of the log is not this node's: another leads");
             return Err(Error::new(ErrorKind::NotLeader, message));
         }
@@ -75,10 +75,6 @@ impl Log {
             return Err(Error::new(ErrorKind::Internal, message));
         }
         let genesis = self.genesis().await?.ok_or_else(|| Error::corrupt("the log has no genesis"))?;
-        let epochs = self.epochs_until(txid).await?;
-        if epochs.last().map(|(last, _)| *last) != Some(epoch) {
-            return Err(Error::corrupt(format!("the log does not show slot {txid} as one of epoch {epoch}")));
-        }
         let origin = Origin { epoch, previous: genesis.chain(), session: slot.session };
         let header = Header { min: Txid::new(1), wal: WalRange::NONE, origin: Some(origin), ..*header };
         self.require_room(u64::from(state.size) * u64::from(header.page_size.get()))?;
@@ -90,6 +86,11 @@ impl Log {
         let encode = move || encode(state.pages, header, staged, index, &cancelled);
         let ended = |e| Error::new(ErrorKind::Internal, format!("a snapshot ended early: {e}"));
         let (staged, encoded) = tokio::task::spawn_blocking(encode).await.map_err(ended)??;
+        // Now that the WAL may begin anew: it may take a while.
+        let epochs = self.epochs_until(txid).await?;
+        if epochs.last().map(|(last, _)| *last) != Some(epoch) {
+            return Err(Error::corrupt(format!("the log does not show slot {txid} as one of epoch {epoch}")));
+        }
         let facts = Facts {
             min: Txid::new(1),
             max: txid,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::draft::Prepared;
 use super::log::Log;
 use super::patience::transfer_time;
-use super::shared::{Message, Shared};
+use super::shared::Shared;
 use crate::bucket::Body;
 use crate::client::Forwarder;
 use crate::ltx::Decoder;
@@ -150,7 +150,7 @@ pub(super) async fn relay(shared: &Arc<Shared>, request: RelayRequest) -> Result
             return Err(error.unwrap_or_else(nothing));
         }
     };
-    shared.tell_replicator(Message::Look);
+    shared.look_at_the_log();
     Ok(RelayResponse { answer })
 }
 

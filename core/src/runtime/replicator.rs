@@ -93,7 +93,11 @@ impl Replicator {
             Message::Demote => self.demote(),
             Message::Dirty => self.ship_on_time(),
             Message::Look => {
-                self.next_look = clock::now();
+                self.shared.look_asked.store(false, std::sync::atomic::Ordering::Release);
+                // A promotion that waits behind this looks for itself, and should not wait.
+                if !self.shared.has_tenure() {
+                    self.next_look = clock::now();
+                }
                 self.on_time();
             }
             Message::Answer { operation, event, error } => self.answered(operation, event, error),

@@ -8,13 +8,13 @@ use super::clock;
 use super::confirmations::LocalReader;
 use super::peers::Peer;
 use super::shared::Shared;
-use crate::election::Event;
+use super::succession;
 use crate::server::Service;
 use crate::server::wire::{
     CampaignRequest, FollowRequest, FollowResponse, LookUpRequest, LookUpResponse, ProveRequest,
     QueryRequest, RelayRequest, RelayResponse, WriteRequest, WriteResponse,
 };
-use crate::types::{Error, ErrorKind, NodeInfo, ReadOptions, Result, Role, Rows, Status, Txid};
+use crate::types::{NodeInfo, ReadOptions, Result, Rows, Status, Txid};
 
 /// What a node does with the requests of others.
 pub(super) struct NodeService(pub(super) Arc<Shared>);
@@ -22,7 +22,7 @@ pub(super) struct NodeService(pub(super) Arc<Shared>);
 #[async_trait]
 impl Service for NodeService {
     async fn write(&self, request: WriteRequest) -> Result<WriteResponse> {
-        self.check_leads()?;
+        succession::wait_to_lead(&self.0).await?;
         let shared = Arc::clone(&self.0);
         run_blocking(move || super::forward::write_here(&shared, &request)).await
     }
@@ -59,12 +59,12 @@ impl Service for NodeService {
     }
 
     async fn nodes(&self) -> Result<Vec<NodeInfo>> {
-        self.check_leads()?;
+        succession::check_leads(&self.0)?;
         Ok(super::roster::list(&self.0))
     }
 
-    async fn campaign(&self, _request: CampaignRequest) -> Result<()> {
-        self.0.tell_election(Event::Look);
+    async fn campaign(&self, request: CampaignRequest) -> Result<()> {
+        succession::called(&self.0, &request);
         Ok(())
     }
 
@@ -96,17 +96,5 @@ impl NodeService {
             self.0.complained.notify_one();
         }
         heard
-    }
-
-    fn check_leads(&self) -> Result<()> {
-        if self.0.gate.is_open() {
-            return Ok(());
-        }
-        let view = self.0.view.borrow().clone();
-        let error = Error::new(ErrorKind::NotLeader, "this node does not lead");
-        match view.leader.filter(|_| view.role != Role::Leader) {
-            Some(leader) => Err(error.with_leader(leader)),
-            None => Err(error),
-        }
     }
 }

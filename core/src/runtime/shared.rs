@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     pub(super) election: tokio_mpsc::UnboundedSender<election::Event>,
     /// Set by the first commit after the replicator has looked; keeps later ones from telling it again.
     pub(super) dirty: AtomicBool,
+    /// A look at the log is asked for and has not begun: one for all who ask.
+    pub(super) look_asked: AtomicBool,
     /// The tenure that is not over; 0 while there is none. What belongs to another is given up.
     pub(super) tenure: AtomicU64,
     /// Set once, when the database is being closed.
@@ -111,6 +113,10 @@ pub(crate) struct View {
     pub(crate) epoch: Epoch,
     pub(crate) leader: Option<String>,
     pub(crate) leader_node: Option<NodeId>,
+    /// The address of the node that this one has handed the leadership to, until the lease shows a leader.
+    pub(crate) handed_to: Option<String>,
+    /// Until when this node expects that the leadership comes to it, or is known to be another's.
+    pub(crate) changes_until: Option<Monotonic>,
     /// Up to where the local database is the log.
     pub(crate) applied: Position,
     /// The newest slot known to be confirmed.
@@ -200,6 +206,13 @@ impl Shared {
     /// Tells the replicator; it may be gone at the end.
     pub(super) fn tell_replicator(&self, message: Message) {
         let _ = self.replicator.send(message);
+    }
+
+    /// Has the replicator look at the log now, unless it is going to anyway.
+    pub(super) fn look_at_the_log(&self) {
+        if !self.look_asked.swap(true, Ordering::AcqRel) {
+            self.tell_replicator(Message::Look);
+        }
     }
 
     /// Tells the election; it may be gone at the end.
@@ -354,6 +367,8 @@ impl View {
             epoch: Epoch::ZERO,
             leader: None,
             leader_node: None,
+            handed_to: None,
+            changes_until: None,
             applied: Position::default(),
             confirmed: Position::default(),
             committed: Txid::ZERO,

@@ -138,6 +138,7 @@ pub(super) fn share(
         replicator: to_replicator,
         election: to_election,
         dirty: AtomicBool::new(false),
+        look_asked: AtomicBool::new(false),
         tenure: AtomicU64::new(0),
         closing: watch::Sender::new(false),
     });

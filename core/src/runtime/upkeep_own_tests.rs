@@ -9,7 +9,7 @@ use proptest::prelude::{ProptestConfig, any, prop, proptest};
 use super::keeper::Keeper;
 use super::own_snapshot::{OwnDatabase, OwnSnapshot};
 use super::test_world::{World, retention, txid};
-use crate::bucket::{Bucket, Key, Layout};
+use crate::bucket::{Bucket, Fault, Key, Layout};
 use crate::replication::{Floor, Next};
 use crate::types::{Compaction, Epoch, ErrorKind, Result, Retention, Txid};
 
@@ -98,6 +98,9 @@ fn an_adopted_log_gets_a_snapshot_of_the_leaders_own_and_is_kept_short_behind_it
             [1, 2, 9].map(|level| world.names(level).into_iter().filter(|(_, max)| *max < fence).count());
         assert_eq!(old, [0, 0, 0]);
         assert!(world.names(1).iter().all(|(min, _)| *min > own));
+        let owner = |slot: u64| world.runtime.block_on(world.log.owner(txid(slot))).unwrap().map(Epoch::get);
+        let first = if ours == 0 { None } else { Some(1) };
+        assert_eq!([owner(2), owner(5), owner(6), owner(fence)], [first, None, None, Some(2)]);
         world.check(true);
         world.check_restore();
     }
@@ -159,7 +162,7 @@ fn a_snapshot_is_made_only_of_a_slot_that_the_log_has_from_this_node() {
     };
     assert_eq!(wrong(&|state| state.position.chain = Default::default()), ErrorKind::NotLeader);
     assert_eq!(wrong(&|state| state.position.txid = txid(2)), ErrorKind::NotLeader);
-    assert_eq!(wrong(&|state| state.position.epoch = Epoch::new(7).unwrap()), ErrorKind::Corrupt);
+    assert_eq!(wrong(&|state| state.position.epoch = Epoch::new(7).unwrap()), ErrorKind::NotLeader);
     assert_eq!(wrong(&|state| state.size = 4), ErrorKind::Internal);
     assert!(world.names(9).is_empty());
     // Its slot lies in a hole by now.
@@ -281,6 +284,31 @@ fn a_damaged_slot_between_two_epochs_stays_like_a_fence_and_so_does_the_next() {
     let kept: Vec<u64> = world.slots().into_iter().filter(|slot| *slot <= bad + 1).collect();
     assert_eq!(kept, [bad, bad + 1]);
     is_restored(&world);
+}
+
+#[test]
+fn whatever_becomes_of_the_writes_of_a_snapshot_the_next_one_covers_the_same() {
+    for fault in [Fault::Refuse, Fault::LoseAnswer, Fault::Hold] {
+        for writes in 0..3 {
+            let mut world = adopted(4);
+            let fence = world.end();
+            world.write(&[(1, 1)], 5);
+            *world.weather.lock() = (writes, fault);
+            let cut_short = publish(&world).is_err();
+            assert_eq!(cut_short, writes < 2, "facts and a file are two writes");
+            *world.weather.lock() = (usize::MAX, Fault::None);
+            world.write(&[(2, 2)], 6);
+            world.lead_anew();
+            let mut keeper = keeper(&world, hasty(retention(200, 600, 1)));
+            live(&mut world, &mut keeper, 3);
+            // What a network held up comes now.
+            world.runtime.block_on(world.bucket.release());
+            live(&mut world, &mut keeper, 40);
+            assert!(world.floor() > fence && world.names(9).iter().all(|(_, max)| *max > fence));
+            world.check(true);
+            world.check_restore();
+        }
+    }
 }
 
 proptest! {

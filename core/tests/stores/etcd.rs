@@ -22,8 +22,8 @@ use crate::support::{Server, free_port, program, run};
 const SOON: Duration = Duration::from_secs(4);
 
 /// One member, or one of several.
-struct Etcd {
-    server: Server,
+pub(crate) struct Etcd {
+    pub(crate) server: Server,
     port: u16,
     data: PathBuf,
     _folder: tempfile::TempDir,
@@ -35,7 +35,7 @@ impl Etcd {
         Etcd::with(&["--unsafe-no-fsync"])
     }
 
-    fn with(flags: &[&str]) -> Etcd {
+    pub(crate) fn with(flags: &[&str]) -> Etcd {
         Etcd::cluster(1, flags).remove(0)
     }
 
@@ -82,7 +82,7 @@ impl Etcd {
         format!("etcd://127.0.0.1:{}", self.port)
     }
 
-    fn store(&self) -> EtcdLeaseStore {
+    pub(crate) fn store(&self) -> EtcdLeaseStore {
         EtcdLeaseStore::from_url(&self.url()).unwrap()
     }
 

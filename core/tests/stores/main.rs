@@ -5,7 +5,14 @@
 
 #[cfg(feature = "etcd")]
 mod etcd;
+#[cfg(feature = "etcd")]
+mod etcd_nodes;
+mod failover;
 mod http;
 #[cfg(feature = "nats")]
 mod nats;
+mod outages;
+mod place;
+mod restored_lease;
+mod stage;
 mod support;

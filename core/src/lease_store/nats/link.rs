@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::target::{Login, Target};
-use crate::net::client_tls;
+use crate::net::client_tls_trusting;
 use crate::types::{Error, ErrorKind, Result};
 
 /// How long one server may take until its connection stands.
@@ -57,7 +57,7 @@ impl Link {
             .await?
             .name("haqlite")
             .require_tls(target.tls)
-            .tls_client_config(client_tls()?)
+            .tls_client_config(client_tls_trusting(None)?)
             .connection_timeout(CONNECT_TIMEOUT)
             .ping_interval(PING_EVERY)
             .request_timeout(None)

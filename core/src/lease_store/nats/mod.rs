@@ -85,7 +85,9 @@ type Connecting = Pin<Box<dyn Future<Output = Result<(Link, Option<Vec<NatsWarni
 impl NatsLeaseStore {
     /// The registers in the bucket that a URL names. Nothing is asked yet: the first use connects.
     ///
-    ///     nats://[user:password@ or token@]host[:4222][,host[:4222]]?bucket=NAME
+    /// ```text
+    /// nats://[user:password@ or token@]host[:4222][,host[:4222]]?bucket=NAME
+    /// ```
     ///
     /// - Several servers of one cluster are separated by commas; each connection begins with the next of them.
     /// - `token=`, `user=` and `password=`, or `creds=/FILE` (as `nsc` makes it; read at each connection) say who we

@@ -85,13 +85,15 @@ pub(crate) struct FollowResponse {
     pub(crate) covers: bool,
 }
 
-/// The leader that hands over tells its successor to take the lease, which it has released.
+/// The leader that hands over calls its successor: before it releases the lease, and to take it when it has.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct CampaignRequest {
     /// The epoch that ended.
     pub(crate) epoch: Epoch,
     /// The leader that hands over.
     pub(crate) from: NodeId,
+    /// Whether the lease is released: otherwise it will be in a moment.
+    pub(crate) released: bool,
 }
 
 impl WriteRequest {
@@ -242,12 +244,14 @@ impl FollowResponse {
 
 impl CampaignRequest {
     pub(crate) fn to_json(&self) -> Vec<u8> {
-        to_json(&WireCampaign { epoch: self.epoch.get(), from: self.from.to_string() })
+        let (epoch, from) = (self.epoch.get(), self.from.to_string());
+        to_json(&WireCampaign { epoch, from, released: Some(self.released) })
     }
 
     pub(crate) fn from_json(bytes: &[u8]) -> Result<CampaignRequest> {
         let wire: WireCampaign = from_json(bytes)?;
-        Ok(CampaignRequest { epoch: epoch(wire.epoch)?, from: NodeId::new(wire.from) })
+        let (epoch, from) = (epoch(wire.epoch)?, NodeId::new(wire.from));
+        Ok(CampaignRequest { epoch, from, released: wire.released.unwrap_or(true) })
     }
 }
 
@@ -427,4 +431,7 @@ struct WireFollowResponse {
 struct WireCampaign {
     epoch: u64,
     from: String,
+    /// Who does not say calls only when it has released.
+    #[serde(default)]
+    released: Option<bool>,
 }

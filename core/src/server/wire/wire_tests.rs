@@ -150,8 +150,10 @@ proptest! {
         (sent.address, sent.last_seen) = (leader, Duration::from_millis(epoch.get()));
         let sent = [sent.clone(), NodeInfo::new(node_id.clone(), Role::Leader, sent.position)];
         prop_assert_eq!(decode_nodes(&encode_nodes(&sent)).unwrap(), sent);
-        let sent = CampaignRequest { epoch, from: node_id };
-        prop_assert_eq!(CampaignRequest::from_json(&sent.to_json()).unwrap(), sent);
+        for released in [false, true] {
+            let sent = CampaignRequest { epoch, from: node_id.clone(), released };
+            prop_assert_eq!(CampaignRequest::from_json(&sent.to_json()).unwrap(), sent);
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod answers;
 mod limits;
+mod nodes;
 #[cfg(feature = "cli")]
 mod program;
 mod raw;

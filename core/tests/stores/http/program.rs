@@ -191,35 +191,32 @@ fn number(body: &[u8]) -> u64 {
 #[test]
 fn a_value_is_on_the_disk_under_its_name_before_its_write_is_answered() {
     let folder = tempfile::tempdir().unwrap();
-    let (data, trace) = (folder.path().join("data"), folder.path().join("trace"));
+    let trace = folder.path().join("trace");
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], free_port()));
-    let paths = (data.clone(), trace.clone());
-    let make = move || {
-        let mut strace = Command::new("strace");
-        strace.args([
-            "-f",
-            "-y",
-            "-s",
-            "64",
-            "-e",
-            "trace=fsync,renameat,renameat2,write,writev,sendto,sendmsg",
-        ]);
-        strace.arg("-o").arg(&paths.1).arg(env!("CARGO_BIN_EXE_haqlite")).arg("store-server");
-        strace.arg("--data").arg(&paths.0).arg("--listen").arg(address.to_string());
-        strace
-    };
-    let server = Server::start(make, move || std::net::TcpStream::connect(address).is_ok());
-    ask(address, "POST /v1/lease?key=k", &[], r#"{"data":"YQ=="}"#).number("fence");
-    drop(server);
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-y", "-s", "64", "-e", "trace=fsync,renameat,renameat2,write,writev,sendto,sendmsg"]);
+    // Ends by itself, whatever becomes of us.
+    strace.arg("-o").arg(&trace).args(["timeout", "60", env!("CARGO_BIN_EXE_haqlite"), "store-server"]);
+    strace.arg("--data").arg(folder.path().join("data")).arg("--listen").arg(address.to_string());
+    let mut strace = strace.stdout(Stdio::null()).spawn().unwrap();
     let begun = Instant::now();
-    let text = loop {
+    while std::net::TcpStream::connect(address).is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it does not start");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    ask(address, "POST /v1/lease?key=k", &[], r#"{"data":"YQ=="}"#).number("fence");
+    let server = loop {
         let text = std::fs::read_to_string(&trace).unwrap();
-        if text.contains("+++ killed by SIGKILL") {
-            break text;
+        let said = text.lines().find(|line| line.contains("serving leases"));
+        if let Some((pid, _)) = said.and_then(|line| line.split_once(' ')) {
+            break pid.to_owned();
         }
-        assert!(begun.elapsed() < Duration::from_secs(60), "strace does not end");
         std::thread::sleep(Duration::from_millis(20));
     };
+    assert!(Command::new("kill").arg(server).status().unwrap().success());
+    strace.wait().unwrap();
+
+    let text = std::fs::read_to_string(&trace).unwrap();
     let after = |from: usize, what: &[&str]| -> usize {
         let mut lines = text.lines().enumerate().skip(from);
         let found = lines.find(|(_, line)| what.iter().all(|part| line.contains(part)));
