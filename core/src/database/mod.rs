@@ -17,6 +17,8 @@ mod store_adapters;
 mod store_choice;
 mod store_url;
 mod stores;
+#[cfg(test)]
+mod stores_tests;
 mod transaction;
 mod verify;
 

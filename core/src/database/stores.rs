@@ -55,7 +55,7 @@ pub(super) fn open_stores(builder: &Builder) -> Result<Stores> {
     })
 }
 
-fn open_stores_by(builder: &Builder, environment: Environment<'_>) -> Result<Stores> {
+pub(super) fn open_stores_by(builder: &Builder, environment: Environment<'_>) -> Result<Stores> {
     let storage = open_log(builder, environment)?;
     let options = options(builder);
     let lease = match (builder.lease.place(&LEASE, environment)?, &builder.bucket) {
@@ -103,7 +103,7 @@ fn open_log(builder: &Builder, environment: Environment<'_>) -> Result<Opened> {
     }
 }
 
-fn options(builder: &Builder) -> UrlOptions {
+pub(super) fn options(builder: &Builder) -> UrlOptions {
     UrlOptions {
         endpoint: builder.endpoint.clone(),
         region: builder.region.clone(),
@@ -124,7 +124,3 @@ fn missing(words: &StoreWords, forms: &str) -> Error {
     );
     Error::new(ErrorKind::InvalidConfig, message)
 }
-
-#[cfg(test)]
-#[path = "stores_tests.rs"]
-mod tests;

@@ -1,7 +1,10 @@
-use super::*;
+use super::builder::Builder;
+use super::store_choice::Environment;
+use super::stores::{open_stores_by, options};
 use crate::bucket::MemoryBucket;
 use crate::lease_store::MemoryLeaseStore;
 use crate::manifest_store::RegisterManifestStore;
+use crate::types::{Error, ErrorKind};
 
 /// Stands for every token, password and key of these tests.
 const SECRET: &str = "hush-4711";
