@@ -133,6 +133,7 @@ impl Stage {
         Stage::of(Place::in_folder(folder.path(), None), folder)
     }
 
+    #[cfg(feature = "s3")]
     pub(crate) fn s3() -> Stage {
         let place = Place::on_s3().unwrap_or_else(|why| panic!("{why}; `make test` does"));
         Stage::of(place, tempfile::tempdir().unwrap())
