@@ -85,9 +85,12 @@ impl FencedBucket {
     pub(super) async fn put_slot(&self, txid: Txid, body: Body, options: PutOptions) -> Result<Put> {
         let print = fingerprint(&body).await?;
         let epoch = epoch_of(&print, txid)?;
-        let is_open = |seen: &Seen| seen.manifest.standing(epoch, txid, self.mine()) == Standing::Open;
         // What a manifest that was read before allows is judged after the PUT anyway.
-        let known = self.state.lock().seen.clone().filter(is_open);
+        let (mine, known) = {
+            let state = self.state.lock();
+            (state.mine, state.seen.clone())
+        };
+        let known = known.filter(|seen| seen.manifest.standing(epoch, txid, mine) == Standing::Open);
         let mut seen = match known {
             Some(seen) => seen,
             None => self.must_read().await?,
