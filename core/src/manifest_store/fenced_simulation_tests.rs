@@ -237,7 +237,9 @@ impl ManifestStore for SimManifests {
                 return Err(trouble());
             }
             let (newest, mut known) = (world.manifests.len() as u64, self.known.lock());
-            let old = if world.lazy && *known < newest { world.random(newest - *known + 1) } else { 0 };
+            // An absence that is old looks like a loss, and is tried again by whoever hears of it.
+            let oldest = (*known).max(1);
+            let old = if world.lazy && oldest < newest { world.random(newest - oldest + 1) } else { 0 };
             *known = newest - old;
             *known
         };

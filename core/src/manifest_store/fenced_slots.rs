@@ -104,7 +104,7 @@ impl FencedBucket {
             }
             Standing::Open | Standing::Contested => {}
             Standing::Settled | Standing::Superseded => return self.refuse(txid).await,
-            Standing::Unheard => return Err(self.unheard(epoch)),
+            Standing::Unheard => return Err(self.unheard(epoch, &seen).await?),
         }
         self.never_other_bytes(txid, epoch, print)?;
         let key = self.slot_key(txid, epoch);
@@ -132,7 +132,7 @@ impl FencedBucket {
                 Standing::Contested if self.still(&seen).await? => return Err(self.doubt(txid)),
                 Standing::Contested => {}
                 Standing::Claimed => return Err(self.doubt(txid)),
-                Standing::Unheard => return Err(self.unheard(epoch)),
+                Standing::Unheard => return Err(self.unheard(epoch, &seen).await?),
             }
             seen = self.must_read().await?;
         }
@@ -353,8 +353,13 @@ impl FencedBucket {
         Error::new(ErrorKind::Fenced, error.message()).with_outcome(Outcome::Unknown)
     }
 
-    fn unheard(&self, epoch: Epoch) -> Error {
-        self.lost(&format!("it knows of no epoch {epoch}"))
+    /// The manifest, as it was seen, is of a lower epoch than a slot that is to be created: it may have been an old
+    /// one. `Corrupt` if it was not.
+    async fn unheard(&self, epoch: Epoch, seen: &Seen) -> Result<Error> {
+        if self.still(seen).await? {
+            return Ok(self.lost(&format!("it knows of no epoch {epoch}")));
+        }
+        Ok(self.busy())
     }
 }
 
