@@ -239,7 +239,7 @@ impl ManifestStore for SimManifests {
             let (newest, mut known) = (world.manifests.len() as u64, self.known.lock());
             // An absence that is old looks like a loss, and is tried again by whoever hears of it.
             let oldest = (*known).max(1);
-            let old = if world.lazy && oldest < newest { world.random(newest - oldest + 1) } else { 0 };
+            let old = if world.lazy && !world.fine && oldest < newest { world.random(newest - oldest + 1) } else { 0 };
             *known = newest - old;
             *known
         };
