@@ -56,10 +56,21 @@ impl LogSource {
         }
     }
 
-    /// Opens the bucket, and makes nothing in it: one request asks whether the log is fenced by a manifest, which must
-    /// be named then (`InvalidConfig`). The log's name is the stem of `database` if none was given;
-    /// `InvalidArgument` if there is none either, or no such folder.
+    /// The log's place, where whatever reads or writes it goes through its manifest, if it is fenced by one: one
+    /// request asks for that, and `InvalidConfig` says that the manifest must be named. Otherwise as
+    /// [`LogSource::locate`].
     pub(crate) fn open(&self, database: Option<&Path>) -> Result<LogPlace> {
+        let LogPlace { bucket, root } = self.locate(database)?;
+        let key = manifest_key(&root, bucket.layout());
+        let manifest = self.manifest.clone().map(|store| ManifestPlace { store, key });
+        let below = root.clone();
+        let bucket = complete(async move { bucket_of_log(bucket, &below, manifest).await })??;
+        Ok(LogPlace { bucket, root })
+    }
+
+    /// Opens the bucket, and makes nothing in it. The log's name is the stem of `database` if none was given;
+    /// `InvalidArgument` if there is none either, or no such folder.
+    pub(crate) fn locate(&self, database: Option<&Path>) -> Result<LogPlace> {
         let stem = || database?.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         let name = self.name.clone().or_else(stem).ok_or_else(|| {
             Error::new(ErrorKind::InvalidArgument, "which database? Name it as `db_name` does")
@@ -80,11 +91,7 @@ impl LogSource {
         };
         let slash = if name.is_empty() { "" } else { "/" };
         let root = format!("{}{}{name}{slash}", storage.root, self.prefix);
-        let key = manifest_key(&root, storage.bucket.layout());
-        let manifest = self.manifest.clone().map(|store| ManifestPlace { store, key });
-        let below = root.clone();
-        let bucket = complete(async move { bucket_of_log(storage.bucket, &below, manifest).await })??;
-        Ok(LogPlace { bucket, root })
+        Ok(LogPlace { bucket: storage.bucket, root })
     }
 }
 

@@ -114,9 +114,11 @@ impl World {
 /// Lets everybody else go on.
 async fn others_go_on() {
     let mut waited = false;
-    std::future::poll_fn(move |_| {
-        if std::mem::replace(&mut waited, true) { Poll::Ready(()) } else { Poll::Pending }
-    })
+    std::future::poll_fn(
+        move |_| {
+            if std::mem::replace(&mut waited, true) { Poll::Ready(()) } else { Poll::Pending }
+        },
+    )
     .await;
 }
 
@@ -239,7 +241,11 @@ impl ManifestStore for SimManifests {
             let (newest, mut known) = (world.manifests.len() as u64, self.known.lock());
             // An absence that is old looks like a loss, and is tried again by whoever hears of it.
             let oldest = (*known).max(1);
-            let old = if world.lazy && !world.fine && oldest < newest { world.random(newest - oldest + 1) } else { 0 };
+            let old = if world.lazy && !world.fine && oldest < newest {
+                world.random(newest - oldest + 1)
+            } else {
+                0
+            };
             *known = newest - old;
             *known
         };
@@ -683,7 +689,12 @@ fn judge(world: &Shared, context: &mut Context<'_>) -> usize {
     assert_eq!(again.view, log, "the log is another one after late deliveries");
     let world = world.lock();
     for (txid, chain) in &world.confirmed {
-        assert_eq!(log.get(*txid as usize - 1), Some(chain), "LOST: confirmed slot {txid}: {:?}", world.events);
+        assert_eq!(
+            log.get(*txid as usize - 1),
+            Some(chain),
+            "LOST: confirmed slot {txid}: {:?}",
+            world.events
+        );
     }
     for (name, view) in &world.views {
         assert!(log.starts_with(view), "FORK: {name} is no part of the log: {:?}", world.events);

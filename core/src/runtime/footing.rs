@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::log::limited;
 use super::node::NodeOptions;
-use crate::bucket::{Bucket, Fitness, Key, Range, fitness};
+use crate::bucket::{Bucket, Fitness, Key, Range, fitness, probe};
 use crate::manifest_store::{FencedBucket, ManifestPlace, ManifestPut};
 use crate::types::{Epoch, Error, ErrorKind, Result};
 
@@ -32,15 +32,21 @@ pub(super) async fn choose_footing(options: &NodeOptions, before: Option<Footing
         (None, _) => {}
     }
     let is_fenced = has(bucket, &Key::Fence, root).await?;
-    if is_fenced && options.manifest.is_none() {
-        return Err(manifest_is_missing(bucket, root));
-    }
+    let Some(place) = &options.manifest else {
+        if is_fenced {
+            return Err(manifest_is_missing(bucket, root));
+        }
+        return match probe(bucket, root).await {
+            Ok(()) => Ok(Footing::Conditions),
+            Err(broken) if broken.kind() == ErrorKind::StoreUnfit => Err(no_manifest(&broken)),
+            Err(error) => Err(error),
+        };
+    };
     let broken = match fitness(bucket, root).await? {
         Fitness::Conditional if is_fenced => None,
         Fitness::Conditional => return Ok(Footing::Conditions),
         Fitness::Plain(broken) => Some(broken),
     };
-    let Some(place) = &options.manifest else { return Err(no_manifest(broken)) };
     if let Some(broken) = broken
         && has(bucket, &Key::Genesis, root).await?
     {
@@ -98,11 +104,11 @@ async fn probe_manifest(place: &ManifestPlace, key: &str) -> Result<()> {
     Err(Error::new(ErrorKind::StoreUnavailable, message))
 }
 
-fn no_manifest(broken: Option<Error>) -> Error {
-    let broken = broken.map(|error| error.message().to_owned()).unwrap_or_default();
+fn no_manifest(broken: &Error) -> Error {
     let message = format!(
-        "{broken}; such a store can keep a log that is fenced by a manifest in another store: name one with \
-         `.manifest_store(store)`, or set HAQLITE_MANIFEST_URL"
+        "{}; such a store can keep a log that is fenced by a manifest in another store: name one with \
+         `.manifest_store(store)`, or set HAQLITE_MANIFEST_URL",
+        broken.message()
     );
     Error::new(ErrorKind::StoreUnfit, message)
 }

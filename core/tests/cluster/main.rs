@@ -6,6 +6,7 @@
 mod basics;
 mod checkpoint;
 mod cloud;
+mod fenced;
 mod followers;
 mod lease_faults;
 mod life_cycle;
