@@ -1,5 +1,6 @@
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::ManifestPut;
 use super::fenced_bucket::{FencedBucket, TRIES, unexpected};
@@ -17,6 +18,10 @@ const MOST_DOUBTS: u32 = 8;
 /// So many slots of nobody are remembered, to be deleted.
 const MOST_JUNK: usize = 256;
 
+/// For so long who has time waits for a take-over to end.
+const MOST_WAITS: u32 = 40;
+const PAUSE: Duration = Duration::from_millis(250);
+
 /// What the look for the end of the log has shown.
 enum Look {
     /// The slot is free, and the one before it is the last.
@@ -28,7 +33,7 @@ enum Look {
 }
 
 impl FencedBucket {
-    /// The slot, linearizably. `StoreUnavailable` while it cannot be told whether what is there is the slot.
+    /// The slot, linearizably. `LeaderUnavailable` while it cannot be told whether what is there is the slot.
     pub(super) async fn get_slot(&self, txid: Txid, range: Range) -> Result<Option<Object>> {
         for _ in 0..TRIES {
             let Some(seen) = self.read().await? else { return Ok(None) };
@@ -144,7 +149,7 @@ impl FencedBucket {
         match self.get_slot(txid, Range::Part { offset: 0, length: 1 }).await {
             Ok(Some(_)) => Ok(Put::Refused),
             Ok(None) => Err(self.doubt(txid)),
-            Err(error) if error.kind() == ErrorKind::StoreUnavailable => Err(self.doubt(txid)),
+            Err(error) if error.kind() == ErrorKind::LeaderUnavailable => Err(self.doubt(txid)),
             Err(error) => Err(error),
         }
     }
@@ -246,7 +251,7 @@ impl FencedBucket {
             Key::File { min, .. } => Some(self.slot_key(min, Epoch::MAX)),
             _ => None,
         });
-        let mut failures = 0;
+        let (mut failures, mut waits) = (0, if self.is_patient { MOST_WAITS } else { 0 });
         while failures < TRIES {
             let Some(seen) = self.read().await? else {
                 self.refuse_loss().await?;
@@ -266,7 +271,12 @@ impl FencedBucket {
                     continue;
                 }
                 if !matches!(seen.manifest.shown(first, self.mine()), Shown::Open(_)) {
-                    return Err(untold(first));
+                    if waits == 0 {
+                        return Err(untold(first));
+                    }
+                    waits -= 1;
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
                 }
             }
             if !objects.is_empty() || !page.more || last.is_none() {
@@ -368,7 +378,7 @@ fn untold(txid: Txid) -> Error {
         "another session has begun to take the log over, and has not said from which slot on: slot {txid} may be \
          its own"
     );
-    Error::new(ErrorKind::StoreUnavailable, message)
+    Error::new(ErrorKind::LeaderUnavailable, message)
 }
 
 fn fenced(epoch: Epoch, why: &str) -> Error {
