@@ -17,10 +17,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// Fails with `StoreUnfit` if the store broke a promise, and with the store's own error if it did not
 /// answer. Whoever calls remembers a good result.
 pub async fn probe(bucket: &dyn Bucket, root: &str) -> Result<()> {
-    match fitness(bucket, root).await? {
-        Fitness::Conditional => Ok(()),
-        Fitness::Plain(broken) => Err(broken),
-    }
+    let probe = Probe::new(bucket, root);
+    let result = probe.promises().await;
+    let cleaned = probe.clean_up().await;
+    result.and(cleaned)
 }
 
 /// What a log can stand on in a bucket.
@@ -32,10 +32,9 @@ pub(crate) enum Fitness {
     Plain(Error),
 }
 
-/// As [`probe`], for a store that may be without conditional writes. `StoreUnfit` if it is of no use at all.
+/// As [`probe`], for a log that may get a manifest. `StoreUnfit` if the store is of no use even so.
 pub(crate) async fn fitness(bucket: &dyn Bucket, root: &str) -> Result<Fitness> {
-    let run = uuid::Uuid::new_v4().simple().to_string();
-    let probe = Probe { bucket, root, run };
+    let probe = Probe::new(bucket, root);
     let result = match probe.promises().await {
         Ok(()) => Ok(Fitness::Conditional),
         Err(broken) if broken.kind() == ErrorKind::StoreUnfit => {
@@ -56,7 +55,11 @@ struct Probe<'a> {
     run: String,
 }
 
-impl Probe<'_> {
+impl<'a> Probe<'a> {
+    fn new(bucket: &'a dyn Bucket, root: &'a str) -> Probe<'a> {
+        Probe { bucket, root, run: uuid::Uuid::new_v4().simple().to_string() }
+    }
+
     async fn promises(&self) -> Result<()> {
         let key = self.key("a");
         let first = self.expect_stored(&key, "first", PutMode::Create, false, "a create").await?;

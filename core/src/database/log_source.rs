@@ -68,10 +68,19 @@ impl LogSource {
         }
     }
 
-    /// Opens the bucket, and makes nothing in it: one request asks whether the log is fenced by a manifest, which must
-    /// be named then (`InvalidConfig`). The log's name is the stem of `database` if none was given;
-    /// `InvalidArgument` if there is none either, or no such folder.
+    /// The log's place, where whatever reads or writes it goes through its manifest, if it is fenced by one: one
+    /// request asks for that, and `InvalidConfig` says that the manifest must be named. Otherwise as
+    /// [`LogSource::locate`].
     pub(crate) fn open(&self, database: Option<&Path>) -> Result<LogPlace> {
+        let LogPlace { bucket, root, manifest } = self.locate(database)?;
+        let (below, place) = (root.clone(), manifest.clone());
+        let bucket = complete(async move { bucket_of_log(bucket, &below, place).await })??;
+        Ok(LogPlace { bucket, root, manifest })
+    }
+
+    /// Opens the bucket, and makes nothing in it. The log's name is the stem of `database` if none was given;
+    /// `InvalidArgument` if there is none either, or no such folder.
+    pub(crate) fn locate(&self, database: Option<&Path>) -> Result<LogPlace> {
         let stem = || database?.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         let name = self.name.clone().or_else(stem).ok_or_else(|| {
             Error::new(ErrorKind::InvalidArgument, "which database? Name it as `db_name` does")
@@ -105,9 +114,7 @@ impl LogSource {
             store: placed.store,
         });
         let root = below(&storage.root);
-        let (named, fence) = (root.clone(), manifest.clone());
-        let bucket = complete(async move { bucket_of_log(storage.bucket, &named, fence).await })??;
-        Ok(LogPlace { root, bucket, manifest })
+        Ok(LogPlace { root, bucket: storage.bucket, manifest })
     }
 }
 

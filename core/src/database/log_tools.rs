@@ -142,7 +142,7 @@ impl LogTools {
 
     /// Where the log is, for people. Opens the bucket, and asks nothing of it.
     pub fn describe(&self) -> Result<String> {
-        Ok(self.source.open(None)?.log(PathBuf::new()).describe())
+        Ok(self.source.locate(None)?.log(PathBuf::new()).describe())
     }
 
     /// Every file of the log that a restore may read: slots first, then the levels above, each by slot.

@@ -63,6 +63,7 @@ pub(crate) struct FencedBucket {
     pub(super) root: String,
     pub(super) layout: Layout,
     pub(super) session: SessionId,
+    pub(super) is_patient: bool,
     pub(super) state: Mutex<State>,
 }
 
@@ -74,7 +75,12 @@ impl FencedBucket {
     pub(crate) fn new(inner: Arc<dyn Bucket>, root: String, place: ManifestPlace) -> FencedBucket {
         let layout = inner.layout();
         let session = SessionId::from_bytes(uuid::Uuid::new_v4().into_bytes());
-        FencedBucket { inner, place, root, layout, session, state: Mutex::default() }
+        FencedBucket { inner, place, root, layout, session, is_patient: false, state: Mutex::default() }
+    }
+
+    /// The same for somebody who has time: a listing waits ten seconds for a take-over that is under way.
+    pub(crate) fn patient(self) -> FencedBucket {
+        FencedBucket { is_patient: true, ..self }
     }
 
     pub(super) fn key(&self, key: &Key) -> String {

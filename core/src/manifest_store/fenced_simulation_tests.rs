@@ -239,7 +239,13 @@ impl ManifestStore for SimManifests {
                 return Err(trouble());
             }
             let (newest, mut known) = (world.manifests.len() as u64, self.known.lock());
-            let old = if world.lazy && *known < newest { world.random(newest - *known + 1) } else { 0 };
+            // An absence that is old looks like a loss, and is tried again by whoever hears of it.
+            let oldest = (*known).max(1);
+            let old = match world.lazy && !world.fine && oldest < newest {
+                true if world.random(3) > 0 => newest - oldest,
+                true => world.random(newest - oldest + 1),
+                false => 0,
+            };
             *known = newest - old;
             *known
         };

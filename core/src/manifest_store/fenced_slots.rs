@@ -1,5 +1,6 @@
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::ManifestPut;
 use super::fenced_bucket::{FencedBucket, TRIES, unexpected};
@@ -17,6 +18,10 @@ const MOST_DOUBTS: u32 = 8;
 /// So many slots of nobody are remembered, to be deleted.
 const MOST_JUNK: usize = 256;
 
+/// For so long who has time waits for a take-over to end.
+const MOST_WAITS: u32 = 40;
+const PAUSE: Duration = Duration::from_millis(250);
+
 /// What the look for the end of the log has shown.
 enum Look {
     /// The slot is free, and the one before it is the last.
@@ -28,7 +33,7 @@ enum Look {
 }
 
 impl FencedBucket {
-    /// The slot, linearizably. `StoreUnavailable` while it cannot be told whether what is there is the slot.
+    /// The slot, linearizably. `LeaderUnavailable` while it cannot be told whether what is there is the slot.
     pub(super) async fn get_slot(&self, txid: Txid, range: Range) -> Result<Option<Object>> {
         for _ in 0..TRIES {
             let Some(seen) = self.read().await? else { return Ok(None) };
@@ -85,9 +90,12 @@ impl FencedBucket {
     pub(super) async fn put_slot(&self, txid: Txid, body: Body, options: PutOptions) -> Result<Put> {
         let print = fingerprint(&body).await?;
         let epoch = epoch_of(&print, txid)?;
-        let is_open = |seen: &Seen| seen.manifest.standing(epoch, txid, self.mine()) == Standing::Open;
         // What a manifest that was read before allows is judged after the PUT anyway.
-        let known = self.state.lock().seen.clone().filter(is_open);
+        let (mine, known) = {
+            let state = self.state.lock();
+            (state.mine, state.seen.clone())
+        };
+        let known = known.filter(|seen| seen.manifest.standing(epoch, txid, mine) == Standing::Open);
         let mut seen = match known {
             Some(seen) => seen,
             None => self.must_read().await?,
@@ -101,7 +109,7 @@ impl FencedBucket {
             }
             Standing::Open | Standing::Contested => {}
             Standing::Settled | Standing::Superseded => return self.refuse(txid).await,
-            Standing::Unheard => return Err(self.unheard(epoch)),
+            Standing::Unheard => return Err(self.unheard(epoch, &seen).await?),
         }
         self.never_other_bytes(txid, epoch, print)?;
         let key = self.slot_key(txid, epoch);
@@ -129,7 +137,7 @@ impl FencedBucket {
                 Standing::Contested if self.still(&seen).await? => return Err(self.doubt(txid)),
                 Standing::Contested => {}
                 Standing::Claimed => return Err(self.doubt(txid)),
-                Standing::Unheard => return Err(self.unheard(epoch)),
+                Standing::Unheard => return Err(self.unheard(epoch, &seen).await?),
             }
             seen = self.must_read().await?;
         }
@@ -141,7 +149,7 @@ impl FencedBucket {
         match self.get_slot(txid, Range::Part { offset: 0, length: 1 }).await {
             Ok(Some(_)) => Ok(Put::Refused),
             Ok(None) => Err(self.doubt(txid)),
-            Err(error) if error.kind() == ErrorKind::StoreUnavailable => Err(self.doubt(txid)),
+            Err(error) if error.kind() == ErrorKind::LeaderUnavailable => Err(self.doubt(txid)),
             Err(error) => Err(error),
         }
     }
@@ -243,7 +251,7 @@ impl FencedBucket {
             Key::File { min, .. } => Some(self.slot_key(min, Epoch::MAX)),
             _ => None,
         });
-        let mut failures = 0;
+        let (mut failures, mut waits) = (0, if self.is_patient { MOST_WAITS } else { 0 });
         while failures < TRIES {
             let Some(seen) = self.read().await? else {
                 self.refuse_loss().await?;
@@ -263,7 +271,12 @@ impl FencedBucket {
                     continue;
                 }
                 if !matches!(seen.manifest.shown(first, self.mine()), Shown::Open(_)) {
-                    return Err(untold(first));
+                    if waits == 0 {
+                        return Err(untold(first));
+                    }
+                    waits -= 1;
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
                 }
             }
             if !objects.is_empty() || !page.more || last.is_none() {
@@ -350,8 +363,13 @@ impl FencedBucket {
         Error::new(ErrorKind::Fenced, error.message()).with_outcome(Outcome::Unknown)
     }
 
-    fn unheard(&self, epoch: Epoch) -> Error {
-        self.lost(&format!("it knows of no epoch {epoch}"))
+    /// The manifest, as it was seen, is of a lower epoch than a slot that is to be created: it may have been an old
+    /// one. `Corrupt` if it was not.
+    async fn unheard(&self, epoch: Epoch, seen: &Seen) -> Result<Error> {
+        if self.still(seen).await? {
+            return Ok(self.lost(&format!("it knows of no epoch {epoch}")));
+        }
+        Ok(self.busy())
     }
 }
 
@@ -360,7 +378,7 @@ fn untold(txid: Txid) -> Error {
         "another session has begun to take the log over, and has not said from which slot on: slot {txid} may be \
          its own"
     );
-    Error::new(ErrorKind::StoreUnavailable, message)
+    Error::new(ErrorKind::LeaderUnavailable, message)
 }
 
 fn fenced(epoch: Epoch, why: &str) -> Error {

@@ -1,10 +1,8 @@
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::log::limited;
 use super::node::NodeOptions;
-use crate::bucket::{Bucket, Fitness, Key, Range, fitness};
+use crate::bucket::{Bucket, Fitness, Key, Range, fitness, join_all, probe};
 use crate::manifest_store::{FencedBucket, ManifestPlace, ManifestPut};
 use crate::types::{Epoch, Error, ErrorKind, Result};
 
@@ -19,6 +17,9 @@ pub(crate) enum Footing {
 
 /// How often others may change the probe's manifest at the same time.
 const TRIES: u32 = 10;
+/// Of so many that replace the probe's manifest at one time one wins, in so many rounds.
+const RACERS: usize = 6;
+const ROUNDS: u32 = 2;
 
 /// On what the log of these options stands: what was found out `before` about the store, or what the log was begun
 /// with, or what the probe says.
@@ -32,15 +33,21 @@ pub(super) async fn choose_footing(options: &NodeOptions, before: Option<Footing
         (None, _) => {}
     }
     let is_fenced = has(bucket, &Key::Fence, root).await?;
-    if is_fenced && options.manifest.is_none() {
-        return Err(manifest_is_missing(bucket, root));
-    }
+    let Some(place) = &options.manifest else {
+        if is_fenced {
+            return Err(manifest_is_missing(bucket, root));
+        }
+        return match probe(bucket, root).await {
+            Ok(()) => Ok(Footing::Conditions),
+            Err(broken) if broken.kind() == ErrorKind::StoreUnfit => Err(no_manifest(&broken)),
+            Err(error) => Err(error),
+        };
+    };
     let broken = match fitness(bucket, root).await? {
         Fitness::Conditional if is_fenced => None,
         Fitness::Conditional => return Ok(Footing::Conditions),
         Fitness::Plain(broken) => Some(broken),
     };
-    let Some(place) = &options.manifest else { return Err(no_manifest(broken)) };
     if let Some(broken) = broken
         && has(bucket, &Key::Genesis, root).await?
     {
@@ -62,7 +69,7 @@ pub(crate) async fn bucket_of_log(
     match (has(&*bucket, &Key::Fence, root).await?, manifest) {
         (false, _) => Ok(bucket),
         (true, None) => Err(manifest_is_missing(&*bucket, root)),
-        (true, Some(place)) => Ok(Arc::new(FencedBucket::new(bucket, root.to_owned(), place))),
+        (true, Some(place)) => Ok(Arc::new(FencedBucket::new(bucket, root.to_owned(), place).patient())),
     }
 }
 
@@ -76,33 +83,40 @@ async fn has(bucket: &dyn Bucket, key: &Key, root: &str) -> Result<bool> {
 async fn probe_manifest(place: &ManifestPlace, key: &str) -> Result<()> {
     let store = &place.store;
     let name = uuid::Uuid::new_v4();
-    let body = |what: &str| Bytes::from(format!("{name} {what}"));
+    let mut rounds = 0;
     for _ in 0..TRIES {
         let before = limited(store.read(key)).await?;
         let version = before.as_ref().map(|manifest| &manifest.version);
         let epoch = before.as_ref().map_or(Epoch::FIRST, |manifest| manifest.epoch);
-        let first = limited(store.put(key, epoch, &body("first"), version)).await?;
-        if !matches!(first, ManifestPut::Done(_)) {
-            continue;
+        // At one time, for a store that reads, compares and then writes is right one by one.
+        let racers = (0..RACERS).map(|racer| async move {
+            limited(store.put(key, epoch, format!("{name} {racer}").as_bytes(), version)).await
+        });
+        let answers = join_all(racers).await.into_iter().collect::<Result<Vec<_>>>()?;
+        match answers.iter().filter(|answer| matches!(answer, ManifestPut::Done(_))).count() {
+            0 => continue,
+            1 => rounds += 1,
+            winners => {
+                let message = format!(
+                    "{} cannot keep the manifest: of {RACERS} that replace one version exactly one wins ({winners} did)",
+                    store.describe()
+                );
+                return Err(Error::new(ErrorKind::StoreUnfit, message));
+            }
         }
-        if let ManifestPut::Done(_) = limited(store.put(key, epoch, &body("second"), version)).await? {
-            let message = format!(
-                "{} cannot keep the manifest: it replaces a version that is no longer there",
-                store.describe()
-            );
-            return Err(Error::new(ErrorKind::StoreUnfit, message));
+        if rounds == ROUNDS {
+            return Ok(());
         }
-        return Ok(());
     }
     let message = format!("others change {key} in {} at the same time", store.describe());
     Err(Error::new(ErrorKind::StoreUnavailable, message))
 }
 
-fn no_manifest(broken: Option<Error>) -> Error {
-    let broken = broken.map(|error| error.message().to_owned()).unwrap_or_default();
+fn no_manifest(broken: &Error) -> Error {
     let message = format!(
-        "{broken}; such a store can keep a log that is fenced by a manifest in another store: name one with \
-         `.manifest_store(store)`, or set HAQLITE_MANIFEST_URL"
+        "{}; such a store can keep a log that is fenced by a manifest in another store: name one with \
+         `.manifest_store(store)`, or set HAQLITE_MANIFEST_URL",
+        broken.message()
     );
     Error::new(ErrorKind::StoreUnfit, message)
 }

@@ -8,6 +8,7 @@ mod checkpoint;
 mod cloud;
 mod damaged_slots;
 mod environment;
+mod fenced;
 mod followers;
 mod lease_faults;
 mod life_cycle;
