@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::store_url::{Placed, open_manifest, open_storage};
 use crate::bucket::{Bucket, Opened, S3Credentials, UrlOptions};
 use crate::manifest_store::{ManifestPlace, ManifestStore};
-use crate::runtime::{bucket_of_log, complete, manifest_key};
+use crate::runtime::{bucket_of_log, bucket_of_log_later, complete, manifest_key};
 use crate::types::{Error, ErrorKind, Result};
 
 /// Which log is meant: a bucket, and a name in it. What the tools that need no node have in common.
@@ -76,6 +76,12 @@ impl LogSource {
         let (below, place) = (root.clone(), manifest.clone());
         let bucket = complete(async move { bucket_of_log(bucket, &below, place).await })??;
         Ok(LogPlace { bucket, root, manifest })
+    }
+
+    /// As [`LogSource::open`], where nothing is asked of the bucket before the first request.
+    pub(crate) fn open_later(&self, database: Option<&Path>) -> Result<LogPlace> {
+        let LogPlace { bucket, root, manifest } = self.locate(database)?;
+        Ok(LogPlace { bucket: bucket_of_log_later(bucket, &root, manifest.clone()), root, manifest })
     }
 
     /// Opens the bucket, and makes nothing in it. The log's name is the stem of `database` if none was given;

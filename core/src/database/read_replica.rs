@@ -71,7 +71,7 @@ impl Follow {
             return Err(Error::new(ErrorKind::InvalidConfig, message));
         }
         let path = path.as_ref();
-        let place = self.source.open(Some(path))?;
+        let place = self.source.open_later(Some(path))?;
         let node = Node::open_read_only(ReadOnlyOptions {
             path: path.to_path_buf(),
             bucket: place.bucket,

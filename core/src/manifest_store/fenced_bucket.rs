@@ -107,6 +107,7 @@ impl FencedBucket {
             if seen.manifest.genesis().is_some() {
                 return Ok(Put::Refused);
             }
+            self.refuse_plain().await?;
             let next = seen.manifest.with_genesis(&bytes);
             if let ManifestPut::Done(_) = self.swap(Some(&seen), &next).await? {
                 self.mark(&next).await?;

@@ -104,16 +104,24 @@ impl FencedBucket {
     ///
     /// `Corrupt` if the manifest has lost data, or the log is not fenced by one.
     pub(crate) async fn claim(&self, at_least: Epoch) -> Result<Epoch> {
+        let mut first = None;
         for _ in 0..TRIES {
             let seen = self.read().await?;
             let manifest = match &seen {
                 Some(seen) => LogManifest::clone(&seen.manifest),
                 None => {
                     self.refuse_loss().await?;
-                    self.refuse_plain().await?;
                     LogManifest::default()
                 }
             };
+            // Who was overtaken has lost its lease, as it seems: it must not put an end to a leader that has begun.
+            if *first.get_or_insert(manifest.newest()) < manifest.newest() {
+                return Err(Error::new(ErrorKind::Fenced, "another node claimed the log at the same time"));
+            }
+            let is_new = manifest.genesis().is_none();
+            if is_new {
+                self.refuse_plain().await?;
+            }
             if let Some(seen) = &seen
                 && !self.knows_every_epoch(seen).await?
             {
@@ -132,7 +140,7 @@ impl FencedBucket {
             let done = matches!(answer, Ok(ManifestPut::Done(_)))
                 || self.read().await?.is_some_and(|seen| seen.manifest.is_claimed_by(claim));
             if done {
-                if seen.is_none() {
+                if is_new {
                     // Whoever began the log without a manifest at the same time looks for the mark.
                     self.refuse_plain().await?;
                 }
@@ -145,7 +153,7 @@ impl FencedBucket {
     }
 
     /// Refuses to fence a log that was begun without a manifest, by us or by another tool.
-    async fn refuse_plain(&self) -> Result<()> {
+    pub(super) async fn refuse_plain(&self) -> Result<()> {
         let genesis = self.inner.get(&self.key(&Key::Genesis), Range::Whole).await?;
         let slots = Key::level_prefix(0, &self.root, self.layout);
         if genesis.is_none() && self.inner.list(&slots, None).await?.objects.is_empty() {
@@ -180,10 +188,12 @@ impl FencedBucket {
         }
     }
 
-    /// The epoch of a slot's object, if it is above all that the manifest knows.
+    /// The epoch of a slot's object, if the manifest does not know that it may have one.
     pub(super) fn is_unheard_of(&self, key: &str, seen: &Seen) -> Option<Epoch> {
         match Key::parse_fenced(key, &self.root, self.layout)? {
-            Key::FencedSlot { epoch, .. } => Some(epoch).filter(|epoch| *epoch > seen.manifest.newest()),
+            Key::FencedSlot { epoch, .. } => {
+                Some(epoch).filter(|epoch| !seen.manifest.may_have_written(*epoch))
+            }
             _ => None,
         }
     }
@@ -192,7 +202,10 @@ impl FencedBucket {
     /// has lost data, which is `Corrupt`.
     pub(super) async fn must_have_changed(&self, seen: &Seen, key: &str) -> Result<()> {
         if self.still(seen).await? {
-            return Err(self.lost(&format!("{key} is of an epoch above {}", seen.manifest.newest())));
+            return Err(self.lost(&format!(
+                "{key} is of an epoch that has not started, of {} that it knows",
+                seen.manifest.newest()
+            )));
         }
         Ok(())
     }

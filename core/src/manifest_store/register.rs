@@ -133,11 +133,13 @@ impl<L: LeaseStore> ManifestStore for RegisterManifestStore<L> {
         let data = STANDARD.encode(body);
         let number = present.as_ref().map_or(0, |(_, envelope)| envelope.number + 1);
         let swap = match (&present, expected) {
-            (None, None) => self.register.create(key, &encode(epoch, number, data)?).await?,
-            (Some((register, _)), Some(expected)) if register.version.0 == expected.0 => {
-                self.register.replace(key, &encode(epoch, number, data)?, &register.version).await?
+            // The register compares, also where the answer can be foreseen: so a probe finds out one that does not.
+            (_, None) => self.register.create(key, &encode(epoch, number, data)?).await?,
+            (Some(_), Some(expected)) => {
+                let expected = LeaseVersion(expected.0.clone());
+                self.register.replace(key, &encode(epoch, number, data)?, &expected).await?
             }
-            _ => Swap::Lost,
+            (None, Some(_)) => Swap::Lost,
         };
         Ok(match swap {
             Swap::Done(version) => {

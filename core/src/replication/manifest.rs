@@ -124,6 +124,12 @@ impl LogManifest {
         self.claimed.map(|claim| claim.epoch).or(started).unwrap_or(Epoch::ZERO)
     }
 
+    /// Whether this epoch may have written slots: nobody writes before the start is in the manifest, so an object of
+    /// an epoch that is only claimed tells of a start that was lost.
+    pub(crate) fn may_have_written(&self, epoch: Epoch) -> bool {
+        epoch <= self.newest() && self.claimed.is_none_or(|claim| claim.epoch != epoch)
+    }
+
     /// The first slot whose owner may still change; slots before it are settled.
     pub(crate) fn open_from(&self) -> Txid {
         let start = self.started.last().map_or(Txid::ZERO, |(_, start)| *start);

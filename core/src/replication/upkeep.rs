@@ -18,6 +18,8 @@ pub(crate) struct Known {
     pub(crate) confirmed: Txid,
     /// When it was noticed that there are confirmed slots which are not listed, by the store's clock.
     pub(crate) unlisted_since_ms: Option<i64>,
+    /// A snapshot of the node's own database failed just now: what else is due comes first.
+    pub(crate) own_comes_last: bool,
 }
 
 impl Known {
@@ -111,7 +113,7 @@ pub(crate) enum Next {
 /// of two that are the lowest level first, since the others read it.
 pub(crate) fn next_chore(known: &Known, compaction: &Compaction, retention: &Retention, now_ms: i64) -> Next {
     let mut due: Vec<(i64, Chore)> = Vec::new();
-    due.extend(own_snapshot_due(known, compaction));
+    due.extend(own_snapshot_due(known, compaction, now_ms));
     let lowest = compaction.levels.first().copied().or(compaction.snapshots);
     if let (Some(since), Some(interval)) = (known.unlisted_since_ms, lowest) {
         due.push((boundary_after(since, interval), Chore::Look));
@@ -136,10 +138,11 @@ pub(crate) fn next_chore(known: &Known, compaction: &Compaction, retention: &Ret
 
 /// A snapshot of the node's own database is due at once when nothing else covers what cannot be read, and this node
 /// is beyond that. An application that wants no snapshots gets none.
-fn own_snapshot_due(known: &Known, compaction: &Compaction) -> Option<(i64, Chore)> {
+fn own_snapshot_due(known: &Known, compaction: &Compaction, now_ms: i64) -> Option<(i64, Chore)> {
     compaction.snapshots?;
     let uncovered = known.barred.uncovered(&known.files, true)?;
-    (known.confirmed > uncovered).then_some((i64::MIN, Chore::OwnSnapshot))
+    let at = if known.own_comes_last { now_ms } else { i64::MIN };
+    (known.confirmed > uncovered).then_some((at, Chore::OwnSnapshot))
 }
 
 fn compaction_due(known: &Known, level: u8, interval: Duration, now_ms: i64) -> Option<(i64, Chore)> {

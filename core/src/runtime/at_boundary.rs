@@ -106,24 +106,35 @@ impl Replicator {
 /// A leading node's database, by its replicator.
 pub(super) struct LeadersDatabase(pub(super) Arc<Shared>);
 
-/// So long is waited for a boundary, and for its slot: what was taken keeps the WAL from beginning anew.
+/// So long is waited for a boundary.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// And so long for its slot: what was taken keeps the WAL from beginning anew, and writers must not be held up for
+/// longer than they wait anyway.
+const SLOT_PATIENCE: Duration = Duration::from_secs(4);
 
 #[async_trait]
 impl OwnDatabase for LeadersDatabase {
     async fn at_a_boundary(&self) -> Result<OwnState> {
-        let late = |what| Error::new(ErrorKind::Timeout, format!("within {PATIENCE:?} {what}"));
+        let late = |what| Error::new(ErrorKind::Timeout, what);
+        if self.0.view.borrow().spool_bytes > 0 {
+            // Its slot would be the last of many that wait for the bucket.
+            return Err(Error::new(
+                ErrorKind::StoreUnavailable,
+                "a snapshot of the database waits for the bucket",
+            ));
+        }
         let (reply, answer) = oneshot::channel();
         self.0.tell_replicator(Message::Snapshot { reply });
         let answer = tokio::time::timeout(PATIENCE, answer).await;
-        let answer = answer.map_err(|_| late("there was no moment for a snapshot of the database"))?;
+        let answer =
+            answer.map_err(|_| late("there was no moment for a snapshot of the database in time"))?;
         let state = answer.map_err(|_| Error::new(ErrorKind::NotLeader, "the leadership ended"))??;
         let mut view = self.0.view.subscribe();
         let slot = state.position.txid;
         let confirmed = view.wait_for(|view| view.confirmed.txid >= slot);
-        tokio::time::timeout(PATIENCE, confirmed)
+        tokio::time::timeout(SLOT_PATIENCE, confirmed)
             .await
-            .map_err(|_| late("the slot at the end of a snapshot was not confirmed"))?
+            .map_err(|_| late("the slot at the end of a snapshot was not confirmed in time"))?
             .map_err(|_| Error::new(ErrorKind::Closed, "the database handle was closed"))?;
         Ok(state)
     }

@@ -168,7 +168,14 @@ impl Replicator {
             if !questions {
                 return Ok(Settled::Clean);
             }
-            let next = self.fetch_slot(txid.next())?;
+            let next = match self.fetch_slot(txid.next()) {
+                // A fence that is kept for ever may be damaged: the log goes on without it.
+                Err(error) if self.is_damage_below_the_floor(txid.next(), &error)? => {
+                    self.rebuild(Save::Tail)?;
+                    continue;
+                }
+                next => next.map_err(|error| self.spoiled(txid.next(), error))?,
+            };
             // Below the floor neither an absence nor a fence tells anything.
             let doubtful = next.as_ref().is_none_or(|next| next.facts.epoch > epoch);
             if doubtful && self.wait(self.shared.log.floor())?.covers(txid.next()) {
@@ -193,13 +200,24 @@ impl Replicator {
         }
     }
 
+    /// Whether a slot could not be read because it is damaged, and nobody needs it any more.
+    fn is_damage_below_the_floor(&mut self, slot: Txid, error: &Error) -> Result<bool> {
+        Ok(error.kind() == ErrorKind::Corrupt && self.wait(self.shared.log.floor())?.covers(slot))
+    }
+
     /// Applies the log from the boundary to its tail as one group over frames that came from it.
     fn redo(&mut self) -> Result<()> {
         let mut slots: Vec<SlotFile> = Vec::new();
         let mut bytes = 0;
         let first = self.replica()?.boundary().position.txid.next();
         let mut txid = first;
-        while let Some(slot) = self.fetch_slot(txid)? {
+        loop {
+            let slot = match self.fetch_slot(txid) {
+                Ok(Some(slot)) => slot,
+                Ok(None) => break,
+                Err(error) if self.is_damage_below_the_floor(first, &error)? => break,
+                Err(error) => return Err(self.spoiled(txid, error)),
+            };
             if slot.facts.is_foreign_tool() {
                 return self.take_foreign_slots();
             }

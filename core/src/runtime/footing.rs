@@ -1,8 +1,15 @@
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use tokio::sync::OnceCell;
+
 use super::log::limited;
 use super::node::NodeOptions;
-use crate::bucket::{Bucket, Fitness, Key, Range, fitness, join_all, probe};
+use super::object_reader::persistently;
+use crate::bucket::{
+    Body, Bucket, Delete, Fitness, Key, Layout, Listing, Object, Put, PutOptions, Range, Version, fitness,
+    join_all, probe,
+};
 use crate::manifest_store::{FencedBucket, ManifestPlace, ManifestPut};
 use crate::types::{Epoch, Error, ErrorKind, Result};
 
@@ -29,10 +36,19 @@ pub(super) async fn choose_footing(options: &NodeOptions, before: Option<Footing
     let (bucket, root) = (&*options.bucket, &options.root);
     match (before, &options.manifest) {
         (Some(Footing::Manifest), None) => return Err(manifest_is_missing(bucket, root)),
-        (Some(footing), _) => return Ok(footing),
+        (Some(Footing::Manifest), Some(_)) => return Ok(Footing::Manifest),
+        (Some(Footing::Conditions), _) => {}
         (None, _) => {}
     }
-    let is_fenced = has(bucket, &Key::Fence, root).await?;
+    let is_fenced = match (before, has(bucket, &Key::Fence, root).await) {
+        // What is known of the store says nothing of the log: that one may be fenced all the same. A bucket that is
+        // away is met later.
+        (Some(Footing::Conditions), Ok(false)) => return Ok(Footing::Conditions),
+        (Some(Footing::Conditions), Err(error)) if error.kind() == ErrorKind::StoreUnavailable => {
+            return Ok(Footing::Conditions);
+        }
+        (_, is_fenced) => is_fenced?,
+    };
     let Some(place) = &options.manifest else {
         if is_fenced {
             return Err(manifest_is_missing(bucket, root));
@@ -66,10 +82,72 @@ pub(crate) async fn bucket_of_log(
     root: &str,
     manifest: Option<ManifestPlace>,
 ) -> Result<Arc<dyn Bucket>> {
-    match (has(&*bucket, &Key::Fence, root).await?, manifest) {
+    let is_fenced = persistently(|| has(&*bucket, &Key::Fence, root)).await?;
+    through(is_fenced, bucket, root, manifest)
+}
+
+fn through(
+    is_fenced: bool,
+    bucket: Arc<dyn Bucket>,
+    root: &str,
+    manifest: Option<ManifestPlace>,
+) -> Result<Arc<dyn Bucket>> {
+    match (is_fenced, manifest) {
         (false, _) => Ok(bucket),
         (true, None) => Err(manifest_is_missing(&*bucket, root)),
         (true, Some(place)) => Ok(Arc::new(FencedBucket::new(bucket, root.to_owned(), place).patient())),
+    }
+}
+
+/// The same, where that is found out at the first request that is answered: a copy that exists goes on although the
+/// bucket is away.
+pub(crate) fn bucket_of_log_later(
+    bucket: Arc<dyn Bucket>,
+    root: &str,
+    manifest: Option<ManifestPlace>,
+) -> Arc<dyn Bucket> {
+    Arc::new(Later { bucket, root: root.to_owned(), manifest, found: OnceCell::new() })
+}
+
+struct Later {
+    bucket: Arc<dyn Bucket>,
+    root: String,
+    manifest: Option<ManifestPlace>,
+    found: OnceCell<Arc<dyn Bucket>>,
+}
+
+impl Later {
+    async fn found(&self) -> Result<&Arc<dyn Bucket>> {
+        let find = || async {
+            let is_fenced = has(&*self.bucket, &Key::Fence, &self.root).await?;
+            through(is_fenced, Arc::clone(&self.bucket), &self.root, self.manifest.clone())
+        };
+        self.found.get_or_try_init(find).await
+    }
+}
+
+#[async_trait]
+impl Bucket for Later {
+    fn describe(&self) -> String {
+        self.bucket.describe()
+    }
+    fn layout(&self) -> Layout {
+        self.bucket.layout()
+    }
+    async fn get(&self, key: &str, range: Range) -> Result<Option<Object>> {
+        self.found().await?.get(key, range).await
+    }
+    async fn put(&self, key: &str, body: Body, options: PutOptions) -> Result<Put> {
+        self.found().await?.put(key, body, options).await
+    }
+    async fn list(&self, prefix: &str, start_after: Option<&str>) -> Result<Listing> {
+        self.found().await?.list(prefix, start_after).await
+    }
+    async fn delete(&self, key: &str, version: Option<&Version>) -> Result<Delete> {
+        self.found().await?.delete(key, version).await
+    }
+    async fn now_ms(&self) -> Result<i64> {
+        self.found().await?.now_ms().await
     }
 }
 

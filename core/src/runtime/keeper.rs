@@ -23,12 +23,17 @@ pub(super) struct Keeper {
     memory: Memory,
     /// Nothing is deleted before this time again, so that a listing that lags is not asked for in a row.
     rest_until_ms: i64,
+    /// How many other things come before a snapshot of the own database, which failed.
+    own_waits: u32,
     /// The store's time, when it told it.
     pub(super) told_ms: Option<i64>,
 }
 
 /// How long there is at least between two rounds of deletions.
 const REST_MS: i64 = 100;
+/// After a snapshot of the own database failed, so many things that are due come first, so that a full disk does not
+/// hold up compaction and deletions as well.
+const OWN_WAITS: u32 = 8;
 
 impl Keeper {
     pub(super) fn new(log: Log, compaction: Compaction, retention: Retention) -> Keeper {
@@ -43,6 +48,7 @@ impl Keeper {
             knows_foreign: false,
             memory: Memory::default(),
             rest_until_ms: i64::MIN,
+            own_waits: 0,
             told_ms: None,
         }
     }
@@ -98,11 +104,17 @@ impl Keeper {
         let Some(known) = &mut self.known else { return Ok(Next::Idle) };
         self.barred.forget(known.floor);
         known.barred = self.barred.clone();
+        known.own_comes_last = self.own_waits > 0;
         known.confirm(confirmed, now_ms);
         match next_chore(known, &self.compaction, &self.retention, now_ms) {
             Next::Now(Chore::Retain) if now_ms < self.rest_until_ms => Ok(Next::At(self.rest_until_ms)),
             Next::Now(chore) => {
-                let done = match self.perform(&chore, now_ms).await {
+                let performed = self.perform(&chore, now_ms).await;
+                self.own_waits = match (&chore, &performed) {
+                    (Chore::OwnSnapshot, Err(_)) => OWN_WAITS,
+                    _ => self.own_waits.saturating_sub(1),
+                };
+                let done = match performed {
                     Err(error) => self.learn(&chore, error, confirmed).await,
                     done => done,
                 };

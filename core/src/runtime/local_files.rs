@@ -238,12 +238,12 @@ impl LocalFiles {
         Ok(text)
     }
 
-    /// What a log stands on in this store, if that was found out before.
-    pub(crate) fn probed_as(&self, store: &str) -> Option<Footing> {
+    /// What a log stands on in this store, or in this one with a manifest's, if that was found out before.
+    pub(crate) fn probed_as(&self, store: &str, fenced: Option<&str>) -> Option<Footing> {
         let known = self.read("probed").ok().flatten()?;
         let known = String::from_utf8_lossy(&known);
         match known.lines().next().unwrap_or_default().strip_prefix(FENCED) {
-            Some(name) => (name == store).then_some(Footing::Manifest),
+            Some(name) => (Some(name) == fenced).then_some(Footing::Manifest),
             None => known.lines().any(|line| line == store).then_some(Footing::Conditions),
         }
     }

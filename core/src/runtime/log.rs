@@ -93,13 +93,15 @@ impl Log {
 
     /// Creates the genesis. `Refused` if there is another one; the same one counts as created.
     pub(crate) async fn create_genesis(&self, genesis: &Genesis) -> Result<PutAnswer> {
+        // Before, so that nothing is left in a log that is fenced already, and after.
+        self.refuse_fence().await?;
         let body = Body::Bytes(genesis.encode().into());
         let put = limited(self.bucket.put(&self.key(&Key::Genesis), body, PutOptions::new(PutMode::Create)))
             .await?;
         match put {
             Put::Stored(_) => self.refuse_fence().await.map(|()| PutAnswer::Stored),
             Put::Refused => match self.genesis().await? {
-                Some(there) if there == *genesis => Ok(PutAnswer::Stored),
+                Some(there) if there == *genesis => self.refuse_fence().await.map(|()| PutAnswer::Stored),
                 Some(_) => Ok(PutAnswer::Refused),
                 None => Ok(PutAnswer::Ambiguous),
             },
@@ -428,7 +430,8 @@ impl Fetched {
             Fetched::Memory(bytes) => Ok(Chain::of(bytes)),
             Fetched::Staged(..) => {
                 let mut hasher = blake3::Hasher::new();
-                io::copy(&mut self.reader()?, &mut hasher)
+                let mut reader = self.reader()?;
+                tokio::task::block_in_place(|| io::copy(&mut reader, &mut hasher))
                     .map_err(|e| Error::io("reading a staging file", e))?;
                 Ok(Chain::from_hash(hasher.finalize()))
             }

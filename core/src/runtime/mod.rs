@@ -92,7 +92,7 @@ pub(crate) use confirmations::LocalReader;
 #[cfg(feature = "cli")]
 pub(crate) use end_request::EndRequest;
 pub use events::Subscription;
-pub(crate) use footing::bucket_of_log;
+pub(crate) use footing::{bucket_of_log, bucket_of_log_later};
 pub(crate) use forward::moved_away;
 pub(crate) use log::Log;
 pub(crate) use node::{Node, NodeOptions, lease_key, manifest_key};

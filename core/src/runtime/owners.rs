@@ -72,8 +72,11 @@ impl Log {
         let listed: BTreeSet<Txid> = slots.iter().filter(|f| f.min == f.max).map(|f| f.max).collect();
         let floor = persistently(|| self.floor()).await?;
         let mut evidence = Vec::new();
-        // Before any slot of ours there is no fence to be missed.
-        let (mut next, mut ours, mut missing) = (Txid::new(1), false, 0);
+        // Before any slot of ours there is no fence to be missed. A log that does not begin with another tool's slot
+        // is ours from its first one on: what a listing does not show of it is asked for, or a fence that lies there
+        // would be taken for nothing.
+        let foreign = persistently(|| self.owner_of(Txid::new(1))).await? == Owner::OtherTool;
+        let (mut next, mut ours, mut missing) = (Txid::new(1), !foreign, 0);
         while next <= until {
             let covers = |f: &&LogFile| f.min <= next && next <= f.max;
             if let Some(file) = known.iter().filter(covers).max_by_key(|f| f.max).copied() {

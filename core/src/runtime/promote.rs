@@ -44,12 +44,13 @@ impl Replicator {
             Err(error) => {
                 tracing::warn!(kind = error.kind().name(), "promotion failed: {error}");
                 self.state = State::Following;
+                // The lease first: what follows may take as long as a restore.
+                self.shared.tell_election(Event::PromotionFailed { tenure });
                 // This may have been the last look before the node would stop: it goes past damage as any other.
                 match self.pass_damage(error) {
                     Ok(()) => self.readable(),
                     Err(error) => self.failed(error),
                 }
-                self.shared.tell_election(Event::PromotionFailed { tenure });
             }
         }
     }
@@ -75,8 +76,9 @@ impl Replicator {
                 let tail = self.replica()?.boundary().position;
                 if tail.epoch >= epoch {
                     if self.shared.log.is_fenced() {
-                        let message = format!("the log's epoch {} is above the manifest's", tail.epoch);
-                        return Err(Error::corrupt(message));
+                        self.still_holding(tenure)?;
+                        let message = format!("epoch {} was claimed after this node's {epoch}", tail.epoch);
+                        return Err(Error::new(ErrorKind::Fenced, message));
                     }
                     epoch = tail
                         .epoch

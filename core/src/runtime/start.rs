@@ -209,13 +209,17 @@ fn probe_once(
     files: &LocalFiles,
     options: &NodeOptions,
 ) -> Result<Option<Arc<FencedBucket>>> {
-    let known = files.probed_as(&options.bucket.describe());
+    let name = options.bucket.describe();
+    // With the manifest's store: another one has to show first that it compares and swaps.
+    let fenced = options.manifest.as_ref().map(|place| format!("{name} with {}", place.store.describe()));
+    let known = files.probed_as(&name, fenced.as_deref());
     // On a thread of its own: this one may belong to another runtime, which forbids to block on a future.
     let choosing = || runtime.block_on(choose_footing(options, known));
     let footing = thread::scope(|scope| scope.spawn(choosing).join())
         .map_err(|_| Error::new(ErrorKind::Internal, "the probe of the bucket panicked"))??;
     if known != Some(footing) {
-        files.set_probed(&options.bucket.describe(), footing)?;
+        let name = fenced.filter(|_| footing == Footing::Manifest).unwrap_or(name);
+        files.set_probed(&name, footing)?;
     }
     let place = options.manifest.clone().filter(|_| footing == Footing::Manifest);
     Ok(place

@@ -92,7 +92,11 @@ impl Upkeep {
         }
         let complaint = self.shared.complaints.lock().next(clock::now());
         if let Some(slot) = complaint {
-            let damaged = self.keeper.judge(slot).await?;
+            // That one slot cannot be judged now must not hold up everything else.
+            let damaged = self.keeper.judge(slot).await.unwrap_or_else(|error| {
+                tracing::warn!(slot = slot.get(), "a follower's complaint cannot be judged: {error}");
+                false
+            });
             self.shared.complaints.lock().judge(slot, damaged, clock::now());
         }
         let next = self.keeper.step(confirmed, self.now_ms()).await;

@@ -164,7 +164,11 @@ impl Gate {
             let error = Error::new(ErrorKind::InvalidArgument, message);
             return Err(Refusal { status: StatusCode::METHOD_NOT_ALLOWED, error });
         }
-        let _slot = self.requests.clone().try_acquire_owned().map_err(|_| busy("requests"))?;
+        // Writes that wait for a new leader must not shut out what makes one.
+        let _slot = match verb {
+            Verb::Campaign | Verb::Follow => None,
+            _ => Some(self.requests.clone().try_acquire_owned().map_err(|_| busy("requests"))?),
+        };
         if verb == Verb::Status {
             return Ok(wire::encode_status(&self.service.status()));
         }

@@ -17,7 +17,7 @@ pub(super) struct Disk {
     /// The folder itself: if its path leads to another one, nothing is written there.
     folder: File,
     /// Locked while we live.
-    _lock: File,
+    lock: File,
 }
 
 /// What a folder holds.
@@ -42,6 +42,14 @@ const LOCK: &str = "lock";
 /// Before the name of a file that is being written.
 const UNFINISHED: &str = "new-";
 
+impl Drop for Disk {
+    /// A process that is being started by another thread has the lock's file open for a moment, too: a close alone
+    /// would not give it back.
+    fn drop(&mut self) {
+        let _ = self.lock.unlock();
+    }
+}
+
 impl Disk {
     /// Takes the folder, which is made if it is not there, and gives what is in it. `InUse` if another server has it.
     /// Blocks on the file system.
@@ -60,7 +68,7 @@ impl Disk {
             }
             Err(TryLockError::Error(e)) => return Err(doing("lock", e)),
         }
-        let disk = Disk { path: path.to_owned(), folder, _lock: lock };
+        let disk = Disk { path: path.to_owned(), folder, lock };
         let mut content = Content::default();
         for entry in fs::read_dir(path).map_err(|e| doing("read", e))? {
             let name = entry.map_err(|e| doing("read", e))?.file_name();

@@ -6,7 +6,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::StoreServerLimits;
 use super::limits::MAX_BODY_BYTES;
@@ -26,7 +26,7 @@ use crate::types::{Epoch, Error, ErrorKind};
 pub(super) struct Gate {
     storage: Arc<Storage>,
     tokens: Vec<Secret>,
-    requests: Semaphore,
+    requests: Arc<Semaphore>,
     waits: Semaphore,
     body_patience: Duration,
     /// Whether the server stops: then nobody waits.
@@ -44,7 +44,7 @@ impl Gate {
         Gate {
             storage,
             tokens,
-            requests: permits(limits.requests),
+            requests: Arc::new(permits(limits.requests)),
             waits: permits(limits.waits),
             body_patience: limits.body,
             stopping,
@@ -82,14 +82,14 @@ impl Gate {
             }
             return self.read(&question, head, known).await;
         }
-        let _slot = self.requests.try_acquire().map_err(|_| busy("requests"))?;
+        let slot = self.requests.clone().try_acquire_owned().map_err(|_| busy("requests"))?;
         match question.verb {
             Verb::Put(condition) => {
                 let body = self.body(request).await?;
-                self.put(question, condition, &body).await
+                self.put(question, condition, &body, slot).await
             }
             Verb::Delete(condition) => {
-                let written = self.write(question, condition, 0, None).await?;
+                let written = self.write(question, condition, 0, None, slot).await?;
                 match written {
                     Written::Done(_) => Ok(respond(StatusCode::NO_CONTENT, Vec::new())),
                     Written::Lost | Written::Outranked(_) => Err(other_version()),
@@ -131,10 +131,10 @@ impl Gate {
     async fn read(&self, question: &Question, head: bool, known: Option<u64>) -> Result<Response, Refusal> {
         let found = match self.storage.read(question.kind, &question.key) {
             Err(error) if error.kind() == ErrorKind::StoreUnavailable => {
-                let _slot = self.requests.try_acquire().map_err(|_| busy("requests"))?;
+                let slot = self.requests.clone().try_acquire_owned().map_err(|_| busy("requests"))?;
                 let (kind, key) = (question.kind, question.key.clone());
                 let storage = Arc::clone(&self.storage);
-                self.on_the_disk(move || storage.settle(kind, &key)).await?;
+                self.on_the_disk(slot, move || storage.settle(kind, &key)).await?;
                 self.storage.read(question.kind, &question.key)?
             }
             found => found?,
@@ -171,7 +171,13 @@ impl Gate {
         }
     }
 
-    async fn put(&self, question: Question, condition: Condition, body: &[u8]) -> Result<Response, Refusal> {
+    async fn put(
+        &self,
+        question: Question,
+        condition: Condition,
+        body: &[u8],
+        slot: OwnedSemaphorePermit,
+    ) -> Result<Response, Refusal> {
         let bad = |message| Refusal::of(StatusCode::BAD_REQUEST, message);
         let (epoch, data, limit) = match question.kind {
             Kind::Lease => {
@@ -191,7 +197,7 @@ impl Gate {
             return Err(Refusal::of(StatusCode::PAYLOAD_TOO_LARGE, &message));
         }
         let kind = question.kind;
-        let version = match self.write(question, condition, epoch, Some(value.into())).await? {
+        let version = match self.write(question, condition, epoch, Some(value.into()), slot).await? {
             Written::Done(version) => version,
             Written::Outranked(epoch) => return Err(Refusal::outranked(epoch)),
             Written::Lost if kind == Kind::Lease && condition == Condition::Absent => {
@@ -215,18 +221,25 @@ impl Gate {
         condition: Condition,
         epoch: u64,
         value: Option<bytes::Bytes>,
+        slot: OwnedSemaphorePermit,
     ) -> Result<Written, Refusal> {
         let storage = Arc::clone(&self.storage);
         let write = move || storage.write(question.kind, &question.key, condition, epoch, value);
-        self.on_the_disk(write).await
+        self.on_the_disk(slot, write).await
     }
 
-    /// Runs what may block. If the client goes away it is done all the same, whole.
+    /// Runs what may block. If the client goes away it is done all the same, whole; until then it counts as a request,
+    /// so that a disk that hangs has a bounded queue before it.
     async fn on_the_disk<T: Send + 'static>(
         &self,
+        slot: OwnedSemaphorePermit,
         work: impl FnOnce() -> crate::types::Result<T> + Send + 'static,
     ) -> Result<T, Refusal> {
-        match tokio::task::spawn_blocking(work).await {
+        let held = move || {
+            let _slot = slot;
+            work()
+        };
+        match tokio::task::spawn_blocking(held).await {
             Ok(result) => Ok(result?),
             Err(_) => Err(Error::new(ErrorKind::Internal, "the server panicked or ends").into()),
         }

@@ -324,3 +324,102 @@ fn a_manifest_that_lost_what_it_had_stops_everybody() {
     let restore = Restore::from_bucket(place.bucket.clone()).db_name("app").manifest_store(place.manifests());
     assert_eq!(restore.run(place.path("copy")).unwrap_err().kind(), ErrorKind::Corrupt);
 }
+
+/// A way to an S3 server on which the conditions of requests get lost: it takes two headers out of each.
+#[cfg(feature = "s3")]
+mod stripped {
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::thread;
+
+    use haqlite::bucket::S3Credentials;
+
+    use super::*;
+    use crate::support::{node, open};
+
+    fn variable(name: &str) -> String {
+        std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: `make test` starts the servers"))
+    }
+
+    /// One request after the other, as long as there are some.
+    fn carry(from: TcpStream, mut to: TcpStream) -> std::io::Result<()> {
+        let mut from = BufReader::new(from);
+        loop {
+            let (mut head, mut length) = (Vec::new(), 0);
+            loop {
+                let mut line = String::new();
+                if from.read_line(&mut line)? == 0 {
+                    return to.shutdown(std::net::Shutdown::Write);
+                }
+                let lower = line.to_ascii_lowercase();
+                if let Some(value) = lower.strip_prefix("content-length:") {
+                    length = value.trim().parse().expect("a length");
+                }
+                assert!(!lower.starts_with("transfer-encoding:"), "a body whose length is not known");
+                if !lower.starts_with("if-match:") && !lower.starts_with("if-none-match:") {
+                    head.extend_from_slice(line.as_bytes());
+                }
+                if line == "\r\n" {
+                    break;
+                }
+            }
+            to.write_all(&head)?;
+            std::io::copy(&mut (&mut from).take(length), &mut to)?;
+        }
+    }
+
+    /// The address of such a way to the server, which lasts as long as the process.
+    fn way_to(server: &str) -> String {
+        let server = server.trim_start_matches("http://").trim_end_matches('/').to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let (client, server) = (client.unwrap(), TcpStream::connect(&server).unwrap());
+                let (mut answers, mut back) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+                // A connection that breaks is the client's to make anew.
+                thread::spawn(move || carry(client, server));
+                thread::spawn(move || std::io::copy(&mut answers, &mut back));
+            }
+        });
+        address
+    }
+
+    #[test]
+    fn nodes_on_s3_without_conditions_need_a_manifest_and_lose_nothing_in_a_failover() {
+        let way = way_to(&variable("HAQLITE_TEST_S3_MOTO"));
+        let bucket = variable("HAQLITE_TEST_S3_BUCKET");
+        let url = format!("s3://{bucket}/fenced-{}?endpoint={way}&region=us-east-1", std::process::id());
+        let credentials = S3Credentials {
+            access_key_id: variable("HAQLITE_TEST_S3_ACCESS_KEY_ID"),
+            secret_access_key: variable("HAQLITE_TEST_S3_SECRET_ACCESS_KEY"),
+            session_token: None,
+        };
+        let (folder, leases, manifests) =
+            (tempfile::tempdir().unwrap(), MemoryLeaseStore::new(), MemoryLeaseStore::new());
+        let bare = |name: &str| node(&url, name).credentials(credentials.clone()).lease_store(leases.clone());
+        let error = bare("x").open_blocking(folder.path().join("x.db"), "").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StoreUnfit, "{error}");
+        assert!(error.message().contains("manifest_store"), "{error}");
+        let manifest = || RegisterManifestStore::new(manifests.clone());
+        let start = |name: &str| open(bare(name).manifest_store(manifest()), folder.path(), name);
+        let (a, b) = (start("a"), start("b"));
+        assert_eq!((a.role(), b.role()), (Role::Leader, Role::Follower));
+        for text in ["1", "2"] {
+            insert(&a, text);
+        }
+        let last = insert(&b, "3").bookmark;
+        a.wait_durable_blocking(&last, SOON).unwrap();
+        drop(a);
+        eventually("b leads", || leads(&b));
+        let last = insert(&b, "4").bookmark;
+        b.wait_durable_blocking(&last, SOON).unwrap();
+        b.close_blocking().unwrap();
+        let copy = folder.path().join("copy.db");
+        let restore = Restore::new(&url).db_name("app").credentials(credentials.clone());
+        let error = restore.clone().run(&copy).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
+        restore.manifest_store(manifest()).run(&copy).unwrap();
+        assert_eq!(texts(&HaQLite::local(&copy, "").unwrap()), ["1", "2", "3", "4"]);
+    }
+}

@@ -10,11 +10,9 @@ use std::time::Duration;
 use haqlite::bucket::{Call, DirectoryBucket, Fault, FaultyBucket};
 use rustix::process::{Signal, getpid, kill_process};
 
-use haqlite::{Bookmark, Durability, Error, Event, HaQLite, Role};
+use haqlite::{Bookmark, CoordinatorConfig, Durability, Error, Event, HaQLite, Role};
 
-use crate::support::{
-    INSERT, PATIENCE, SCHEMA, builder, builder_with, cut_slots, floor, hasty, mend_slots, row, rows_of,
-};
+use crate::support::{INSERT, PATIENCE, SCHEMA, cut_slots, floor, hasty, mend_slots, row, rows_of, unplaced};
 
 /// The environment variable that makes this binary a node, and holds its settings as JSON.
 pub(crate) const CHILD: &str = "HAQLITE_CRASH_CHILD";
@@ -44,10 +42,8 @@ fn entry() {
     let settings: Settings = serde_json::from_str(&settings).unwrap();
     let commands = read_commands();
     let (ship, ttl) = (Duration::from_millis(settings.ship_ms), Duration::from_millis(settings.ttl_ms));
-    let mut node = match settings.wal_cap {
-        None => builder(&settings.bucket, &settings.node, ship, ttl),
-        Some(cap) => builder_with(&settings.bucket, &settings.node, ship, ttl, cap),
-    };
+    let wal_cap = settings.wal_cap.unwrap_or(CoordinatorConfig::default().wal_cap_bytes);
+    let mut node = unplaced(&settings.node, ship, ttl, wal_cap);
     if let Some(cut) = settings.cut.clone() {
         let folder = settings.bucket.strip_prefix("file://").unwrap();
         let bucket = DirectoryBucket::open(folder).unwrap();
@@ -55,8 +51,7 @@ fn entry() {
             if std::path::Path::new(&cut).exists() { Fault::Refuse } else { Fault::None }
         };
         node = node.storage(FaultyBucket::new(bucket, script)).lease_url(&settings.bucket);
-    }
-    if let Some(step) = settings.kill_at_chore {
+    } else if let Some(step) = settings.kill_at_chore {
         let folder = settings.bucket.strip_prefix("file://").unwrap();
         let steps = AtomicU32::new(0);
         let bucket = FaultyBucket::new(DirectoryBucket::open(folder).unwrap(), move |call: &Call<'_>| {
@@ -66,6 +61,8 @@ fn entry() {
             Fault::None
         });
         node = node.storage(bucket).lease_url(&settings.bucket);
+    } else {
+        node = node.bucket(&settings.bucket);
     }
     if settings.cloud {
         node = node.durability(Durability::Cloud);

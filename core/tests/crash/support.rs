@@ -142,14 +142,12 @@ pub(crate) const TTL: Duration = Duration::from_secs(1);
 
 /// A node with a short lease.
 pub(crate) fn builder(bucket: &str, node: &str, ship: Duration, ttl: Duration) -> Builder {
-    let config = CoordinatorConfig::default();
-    builder_with(bucket, node, ship, ttl, config.wal_cap_bytes)
+    unplaced(node, ship, ttl, CoordinatorConfig::default().wal_cap_bytes).bucket(bucket)
 }
 
-/// As `builder`, with this limit of the WAL.
-pub(crate) fn builder_with(bucket: &str, node: &str, ship: Duration, ttl: Duration, wal_cap: u64) -> Builder {
+/// The same, which does not say yet where its log and its lease are.
+pub(crate) fn unplaced(node: &str, ship: Duration, ttl: Duration, wal_cap: u64) -> Builder {
     HaQLite::builder()
-        .bucket(bucket)
         .db_name("app")
         .instance_id(node)
         .forwarding_port(0)
