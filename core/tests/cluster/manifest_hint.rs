@@ -238,12 +238,15 @@ fn a_manifest_that_is_the_commit_point_is_watched_and_never_written() {
     let table = |n: u64| format!(r#"{{"format":1,"genesis":"x","floor":{n},"epochs":[[1,1]]}}"#);
     manifests.say(1, &table(0));
     let a = leader(&world, &manifests);
+    // The follower's open waits for what the leader has, of which nothing but its own rare looks tells it.
+    let schema = insert(&a, "before");
+    a.wait_durable_blocking(&schema.bookmark, Duration::from_secs(10)).unwrap();
     let b = follower(&world, "b", Duration::from_secs(30)).manifest_store(manifests.clone());
     let b = open(&world, b, "b");
     let written = insert(&a, "x");
     a.wait_durable_blocking(&written.bookmark, Duration::from_secs(10)).unwrap();
     manifests.say(1, &table(1));
-    eventually("a change of it wakes the follower", || count(&b) == 1);
+    eventually("a change of it wakes the follower", || count(&b) == 2);
     assert_eq!((manifests.puts(), manifests.body()["floor"].as_u64()), (0, Some(1)));
     world.end([a, b]);
 }

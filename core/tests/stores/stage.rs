@@ -194,7 +194,7 @@ impl Stage {
             true => Fault::Refuse,
             false => Fault::None,
         };
-        let builder = node(&self.place, name, &road).storage(FaultyBucket::new(bucket, refuse));
+        let builder = without_bucket(&self.place, name, &road).storage(FaultyBucket::new(bucket, refuse));
         Victim::Cut { _db: builder.open_blocking(self.path(name), SCHEMA).unwrap(), road, dead }
     }
 
@@ -245,10 +245,13 @@ impl Stage {
 }
 
 fn node(place: &Place, name: &str, road: &Arc<Road>) -> Builder {
+    without_bucket(place, name, road).storage_url(&place.bucket)
+}
+
+fn without_bucket(place: &Place, name: &str, road: &Arc<Road>) -> Builder {
     let (store, _) = run(place.lease_store()).unwrap();
     let way = Way { store, road: Arc::clone(road) };
     HaQLite::builder()
-        .storage_url(&place.bucket)
         .lease_store(way)
         .db_name("app")
         .instance_id(name)
