@@ -315,7 +315,7 @@ fn session(world: &Shared) -> FencedBucket {
     FencedBucket::new(Arc::new(SimBucket(Arc::clone(world))), ROOT.into(), place)
 }
 
-fn slot_key(txid: u64) -> String {
+pub(super) fn slot_key(txid: u64) -> String {
     Key::slot(Txid::new(txid)).path(ROOT, Layout::S3)
 }
 
@@ -324,7 +324,7 @@ fn fixed_key(key: Key) -> String {
 }
 
 /// A slot's file: a header and something of its own.
-fn slot_body(txid: u64, epoch: Epoch, previous: Chain, payload: [u8; 16]) -> Bytes {
+pub(super) fn slot_body(txid: u64, epoch: Epoch, previous: Chain, payload: [u8; 16]) -> Bytes {
     let origin = Origin::new(epoch, previous, SessionId::default());
     let header =
         Header::slot(Txid::new(txid), PageSize::DEFAULT, PageNumber::new(1).unwrap(), 0, origin).to_bytes();

@@ -9,6 +9,8 @@ mod fenced_manifest;
 #[cfg(test)]
 mod fenced_simulation_tests;
 mod fenced_slots;
+#[cfg(test)]
+mod fenced_tests;
 mod http;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod laws;
