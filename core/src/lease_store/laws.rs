@@ -6,8 +6,8 @@ use super::{LeaseStore, LeaseVersion, Register, Swap};
 use crate::bucket::join_all;
 use crate::types::Result;
 
-const RACERS: usize = 20;
-const ROUNDS: usize = 10;
+pub(crate) const RACERS: usize = 20;
+pub(crate) const ROUNDS: usize = 10;
 
 /// How often a racer repeats a write that ended with an error, 20 ms apart.
 const TRIES: usize = 100;
@@ -154,19 +154,13 @@ async fn race(
 ) -> LeaseVersion {
     let body = |racer: usize| format!("round {round}, racer {racer}").into_bytes();
     let racers = (0..RACERS).map(|racer| async move {
-        let mut failed = false;
-        for _ in 0..TRIES {
-            let answer = match version {
+        until_definite(law, round, || async {
+            match version {
                 None => store.create(key, &body(racer)).await,
                 Some(version) => store.replace(key, &body(racer), version).await,
-            };
-            match answer {
-                Ok(answer) => return (answer, failed),
-                Err(_) => failed = true,
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("{law}: no definite answer in round {round}");
+        })
+        .await
     });
     let answers = join_all(racers).await;
     let found = must(law, store.read(key).await)
@@ -193,6 +187,23 @@ fn done(law: &str, answer: Result<Swap>) -> LeaseVersion {
     }
 }
 
-fn must<T>(law: &str, result: Result<T>) -> T {
+/// Repeats a write that ended with an error until the answer is definite, and tells whether there was an error before.
+pub(crate) async fn until_definite<T, F: Future<Output = Result<T>>>(
+    law: &str,
+    round: usize,
+    write: impl Fn() -> F,
+) -> (T, bool) {
+    let mut failed = false;
+    for _ in 0..TRIES {
+        match write().await {
+            Ok(answer) => return (answer, failed),
+            Err(_) => failed = true,
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{law}: no definite answer in round {round}");
+}
+
+pub(crate) fn must<T>(law: &str, result: Result<T>) -> T {
     result.unwrap_or_else(|error| panic!("{law}: {error:?}"))
 }

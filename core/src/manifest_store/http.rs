@@ -5,13 +5,13 @@ use async_trait::async_trait;
 use reqwest::header::{HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use reqwest::{Method, StatusCode};
 
-use super::{MAX_MANIFEST_BYTES, Manifest, ManifestPut, ManifestStore, ManifestVersion};
+use super::{Manifest, ManifestPut, ManifestStore, ManifestVersion, check_size};
 use crate::net::store_wire::{
     MANIFEST, ManifestBody, ManifestFound, ManifestWritten, OUTRANKED, Refused, from_base64, from_json,
     to_base64, to_json,
 };
 use crate::net::{LongPoll, StoreAnswer, StoreClient, StoreRequest};
-use crate::types::{Epoch, Error, ErrorKind, Result};
+use crate::types::{Epoch, Error, Result};
 
 /// Manifests on a server that speaks HTTP as `haqlite store-server` does.
 ///
@@ -92,10 +92,7 @@ impl ManifestStore for HttpManifestStore {
         body: &[u8],
         expected: Option<&ManifestVersion>,
     ) -> Result<ManifestPut> {
-        if body.len() > MAX_MANIFEST_BYTES {
-            let message = format!("a manifest of {} bytes: at most {MAX_MANIFEST_BYTES}", body.len());
-            return Err(Error::new(ErrorKind::LimitExceeded, message));
-        }
+        check_size(body)?;
         let condition = match expected.map(|version| HeaderValue::from_str(&format!("\"{}\"", version.0))) {
             None => (IF_NONE_MATCH, HeaderValue::from_static("*")),
             Some(Ok(version)) => (IF_MATCH, version),

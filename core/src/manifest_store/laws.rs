@@ -4,13 +4,8 @@ use std::time::Duration;
 
 use super::{MAX_MANIFEST_BYTES, Manifest, ManifestPut, ManifestStore, ManifestVersion};
 use crate::bucket::join_all;
+use crate::lease_store::laws::{RACERS, ROUNDS, must, until_definite};
 use crate::types::{Epoch, ErrorKind, Result};
-
-const RACERS: usize = 20;
-const ROUNDS: usize = 10;
-
-/// How often a racer repeats a write that ended with an error, 20 ms apart.
-const TRIES: usize = 100;
 
 /// Checks every promise of [`ManifestStore`] at keys that begin with `root`, where nothing may be yet. What it writes
 /// stays. Needs a tokio runtime with time.
@@ -156,15 +151,8 @@ async fn of_racing_puts_one_wins(store: &dyn ManifestStore, key: &str) {
         let body = |racer: usize| format!("round {round}, racer {racer}").into_bytes();
         let expected = version.as_ref();
         let racers = (0..RACERS).map(|racer| async move {
-            let mut failed = false;
-            for _ in 0..TRIES {
-                match store.put(key, epoch(1), &body(racer), expected).await {
-                    Ok(answer) => return (answer, failed),
-                    Err(_) => failed = true,
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            panic!("{law}: no definite answer in round {round}");
+            until_definite(law, round, || async { store.put(key, epoch(1), &body(racer), expected).await })
+                .await
         });
         let answers = join_all(racers).await;
         let found = must(law, store.read(key).await)
@@ -193,8 +181,4 @@ fn done(law: &str, answer: Result<ManifestPut>) -> ManifestVersion {
         ManifestPut::Done(version) => version,
         other => panic!("{law}: the put was refused: {other:?}"),
     }
-}
-
-fn must<T>(law: &str, result: Result<T>) -> T {
-    result.unwrap_or_else(|error| panic!("{law}: {error:?}"))
 }

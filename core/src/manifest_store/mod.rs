@@ -19,7 +19,7 @@ mod register;
 use async_trait::async_trait;
 use std::sync::Arc;
 
-use crate::types::{Epoch, Result};
+use crate::types::{Epoch, Error, ErrorKind, Result};
 pub(crate) use fenced_bucket::FencedBucket;
 pub use http::HttpManifestStore;
 pub use register::RegisterManifestStore;
@@ -61,6 +61,15 @@ pub trait ManifestStore: Send + Sync + 'static {
         let _ = (key, version);
         std::future::pending::<()>().await;
     }
+}
+
+/// Refuses a body above [`MAX_MANIFEST_BYTES`].
+fn check_size(body: &[u8]) -> Result<()> {
+    if body.len() <= MAX_MANIFEST_BYTES {
+        return Ok(());
+    }
+    let message = format!("a manifest of {} bytes: at most {MAX_MANIFEST_BYTES}", body.len());
+    Err(Error::new(ErrorKind::LimitExceeded, message))
 }
 
 /// Where the manifest of a log is.

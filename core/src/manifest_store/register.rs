@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-use super::{MAX_MANIFEST_BYTES, Manifest, ManifestPut, ManifestStore, ManifestVersion};
+use super::{Manifest, ManifestPut, ManifestStore, ManifestVersion, check_size};
 use crate::lease_store::{LeaseStore, LeaseVersion, Register, Swap};
 use crate::types::{Epoch, Error, ErrorKind, Result};
 
@@ -119,10 +119,7 @@ impl<L: LeaseStore> ManifestStore for RegisterManifestStore<L> {
         body: &[u8],
         expected: Option<&ManifestVersion>,
     ) -> Result<ManifestPut> {
-        if body.len() > MAX_MANIFEST_BYTES {
-            let message = format!("a manifest of {} bytes: at most {MAX_MANIFEST_BYTES}", body.len());
-            return Err(Error::new(ErrorKind::LimitExceeded, message));
-        }
+        check_size(body)?;
         let present = self.present(key).await?;
         if let Some((_, envelope)) = &present {
             let newest = epoch_of(envelope)?;

@@ -37,8 +37,7 @@ pub(super) async fn choose_footing(options: &NodeOptions, before: Option<Footing
     match (before, &options.manifest) {
         (Some(Footing::Manifest), None) => return Err(manifest_is_missing(bucket, root)),
         (Some(Footing::Manifest), Some(_)) => return Ok(Footing::Manifest),
-        (Some(Footing::Conditions), _) => {}
-        (None, _) => {}
+        (Some(Footing::Conditions) | None, _) => {}
     }
     let is_fenced = match (before, has(bucket, &Key::Fence, root).await) {
         // What is known of the store says nothing of the log: that one may be fenced all the same. A bucket that is
